@@ -1,0 +1,1 @@
+"""From a checkpoint to a release. Importing this package loads nothing heavy."""

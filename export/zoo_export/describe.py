@@ -1,0 +1,126 @@
+"""From a training run to the metadata of a release."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo_registry
+from zoo.models import Potential
+from zoo.train.checkpoint import Trained
+from zoo_export.agreement import ENERGY_TOLERANCE, FORCES_TOLERANCE
+from zoo_export.targets.safetensors import weights_sha256
+from zoo_registry.errors import UsageError
+from zoo_registry.metadata import Metadata
+from zoo_runtime import keys
+
+INPUTS: dict[str, dict[str, Any]] = {
+    keys.NUMBERS: {"dtype": "int64", "shape": ["n"], "unit": None},
+    keys.POSITIONS: {"dtype": "float64", "shape": ["n", 3], "unit": "angstrom"},
+    keys.EDGES: {"dtype": "int64", "shape": [2, "e"], "unit": None},
+    keys.SHIFTS: {"dtype": "float64", "shape": ["e", 3], "unit": "angstrom"},
+    keys.SYSTEM: {"dtype": "int64", "shape": ["n"], "unit": None},
+    keys.CELL: {"dtype": "float64", "shape": ["s", 3, 3], "unit": "angstrom"},
+    keys.TRIPLES: {"dtype": "int64", "shape": [3, "t"], "unit": None},
+}
+IMPLEMENTATION = "https://doi.org/10.1021/acs.jctc.8b00908"
+ARCHITECTURES = {"schnet": "https://doi.org/10.1063/1.5019779", "wacsf": "https://doi.org/10.1063/1.5019667"}
+
+
+def describe(trained: Trained, name: str, version: str, license: str, authors: list[str]) -> Metadata:
+    """Gather everything that a host or a reader must know.
+
+    Args:
+        trained: The run.
+        name: Name of the release.
+        version: Its version.
+        license: SPDX identifier for the weights.
+        authors: Who made it.
+
+    Raises:
+        UsageError: The run has not been evaluated on its test set.
+    """
+    potential, recipe, facts = trained.potential, trained.recipe, trained.facts
+    source = facts["dataset_facts"]
+    kind = potential.hyperparameters["representation"]["kind"]
+    return Metadata(
+        name=name,
+        version=version,
+        architecture=kind,
+        description=recipe.description,
+        license=license,
+        authors=authors,
+        references={
+            "model": [],
+            "architecture": [ARCHITECTURES[kind]],
+            "dataset": [source["citation"]] if source.get("citation") else [],
+            "implementation": [IMPLEMENTATION],
+        },
+        species=potential.species.tolist(),
+        inputs={key: value for key, value in INPUTS.items() if key != keys.TRIPLES or potential.needs_triples},
+        outputs=potential.outputs(),
+        cutoff=potential.cutoff,
+        interaction_range=potential.representation.interaction_range,
+        neighbors={"full": True, "strict": True, "triples": potential.needs_triples},
+        periodic=facts["periodic"],
+        dtype="float32",
+        energy_reference=energy_reference(potential, recipe.references),
+        level_of_theory=source.get("level_of_theory", ""),
+        charge=source.get("charge", 0),
+        spin_multiplicity=source.get("spin_multiplicity", 1),
+        domain=facts["domain"],
+        training={key: value for key, value in facts.items() if key not in ("domain", "versions")}
+        | {"recipe": recipe.model_dump(mode="json")},
+        metrics=read_metrics(trained.folder),
+        tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE},
+        provenance={
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "package": "atomzoo",
+            "package_version": zoo_registry.__version__,
+            "git_commit": git_commit(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "training_versions": facts.get("versions", {}),
+            "weights_sha256": weights_sha256(potential),
+        },
+        hyperparameters=potential.hyperparameters,
+    )
+
+
+def energy_reference(potential: Potential, kind: str) -> dict[str, Any]:
+    """Return what is added to each atom's energy after the network, in eV for each atomic number."""
+    for head in potential.heads.values():
+        if keys.ENERGY in head.outputs():  # type: ignore[operator]
+            values = head.get_buffer("reference").tolist()
+            species = potential.species.tolist()
+            named = {str(z): value for z, value in zip(species, values, strict=True)}
+            return {"kind": kind, "unit": "eV", "values": named}
+    return {"kind": "none", "unit": "eV", "values": {}}
+
+
+def read_metrics(run: Path) -> dict[str, dict[str, Any]]:
+    """Return the errors that ``zoo evaluate`` measured.
+
+    Raises:
+        UsageError: It has not been run.
+    """
+    path = run / "evaluation.json"
+    if not path.is_file():
+        raise UsageError(f"{run} has no test errors yet; run: zoo evaluate checkpoint={run}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that this code runs from, None where there is none."""
+    here = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+from zoo_registry.manifest import write_manifest
+from zoo_registry.metadata import Metadata
+from zoo_registry.release import Release, open_release
+from zoo_runtime.graph import Graph
+
+CUTOFF = 3.0
+REFERENCE = -1000.0  # eV per atom
+
+# E = Σ_i (REFERENCE + ½ Σ_j (rc² - d_ij²)²), a pair potential that is smooth at the cutoff, as an exported graph writes
+# it: every sum gathers through a table of slots whose padding points at a row of zeros.
+GRAPH = """
+<ir_version: 8, opset_import: ["" : 18]>
+pair (double[n,3] positions, int64[2,e] edges, double[e,3] shifts, int64[n] system, double[s,3,3] cell,
+      int64[n,k] edges_0_slots, int64[n,l] edges_1_slots)
+  => (double[s] energy, double[n] energies, double[n,3] forces, double[s,3,3] stress)
+<int64[1] zero = {0}, int64[1] one = {1}, int64 first = {0}, int64 second = {1}, double square = {9.0},
+ double half = {0.5}, double two = {-2.0}, double reference = {-1000.0}, int64[4] bottom = {0, 0, 1, 0}>
+{
+  i = Gather (edges, first)
+  j = Gather (edges, second)
+  from = Gather (positions, i)
+  to = Gather (positions, j)
+  straight = Sub (to, from)
+  r = Add (straight, shifts)
+  rr = Mul (r, r)
+  d2 = ReduceSum (rr, one)
+  rest = Sub (square, d2)
+  inside = Relu (rest)
+  inside2 = Mul (inside, inside)
+  pairs = Mul (inside2, half)
+  padded_pairs = Pad (pairs, bottom)
+  mine = Gather <axis = 0> (padded_pairs, edges_0_slots)
+  sums = ReduceSum <keepdims = 0> (mine, one_two)
+  energies = Add (sums, reference)
+  slope = Mul (inside, two)
+  g = Mul (slope, r)
+  padded_g = Pad (g, bottom)
+  g0 = Gather <axis = 0> (padded_g, edges_0_slots)
+  g1 = Gather <axis = 0> (padded_g, edges_1_slots)
+  out = ReduceSum <keepdims = 0> (g0, one)
+  in = ReduceSum <keepdims = 0> (g1, one)
+  forces = Sub (out, in)
+  size = Shape <start = 0, end = 1> (cell)
+  n_systems = Squeeze (size, zero)
+  all = Range (first, n_systems, second)
+  column = Unsqueeze (all, one)
+  row = Unsqueeze (system, zero)
+  same = Equal (column, row)
+  belongs = Cast <to = 11> (same)
+  energy = MatMul (belongs, energies)
+  nothing = Sub (cell, cell)
+  stress = Identity (nothing)
+}
+""".replace("int64 second = {1},", "int64 second = {1}, int64[2] one_two = {1, 2},")
+
+
+class PairPotential:
+    """The same potential in numpy, as a backend."""
+
+    name = "numpy"
+    description = "numpy"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def compute(self, graph: Graph) -> dict[str, np.ndarray]:
+        self.batches.append(graph.n_systems)
+        i, j = graph.edges
+        r = graph.positions[j] + graph.shifts - graph.positions[i]
+        inside = CUTOFF**2 - (r * r).sum(axis=1)
+        n = len(graph.numbers)
+        energies = np.bincount(i, 0.5 * inside**2, n) + REFERENCE
+        g = -2 * inside[:, None] * r
+        forces = np.zeros((n, 3))
+        np.add.at(forces, i, g)
+        np.subtract.at(forces, j, g)
+        virial = np.zeros((graph.n_systems, 3, 3))
+        np.add.at(virial, graph.system[i], r[:, :, None] * g[:, None, :])
+        volume = np.abs(np.linalg.det(graph.cell))[:, None, None]
+        return {
+            "energy": np.bincount(graph.system, energies, graph.n_systems),
+            "energies": energies,
+            "forces": forces,
+            "stress": np.divide(virial, volume, out=np.zeros_like(virial), where=volume > 0),
+        }
+
+
+@pytest.fixture
+def backend() -> PairPotential:
+    return PairPotential()
+
+
+@pytest.fixture
+def make_metadata() -> Callable[..., Metadata]:
+    outputs = {
+        "energy": {"dtype": "float64", "shape": ["s"], "unit": "eV", "per": "system", "gradient_of": None},
+        "energies": {"dtype": "float64", "shape": ["n"], "unit": "eV", "per": "atom", "gradient_of": None},
+        "forces": {"dtype": "float64", "shape": ["n", 3], "unit": "eV/Å", "per": "atom", "gradient_of": "energy"},
+        "stress": {"dtype": "float64", "shape": ["s", 3, 3], "unit": "eV/Å³", "per": "system", "gradient_of": "energy"},
+    }
+
+    def make(**changes: Any) -> Metadata:
+        facts: dict[str, Any] = {
+            "name": "pair-test",
+            "version": "1.0.0",
+            "architecture": "pair",
+            "description": "A pair potential.",
+            "license": "MIT",
+            "species": [1, 6, 7, 8, 9],
+            "inputs": {},
+            "outputs": outputs,
+            "cutoff": CUTOFF,
+            "interaction_range": CUTOFF,
+            "neighbors": {"full": True, "strict": True, "triples": False},
+            "periodic": True,
+            "dtype": "float32",
+            "energy_reference": {},
+            "level_of_theory": "pairs",
+            "hyperparameters": {},
+            "metrics": {"test/energy_mae": {"value": 0.0123, "unit": "eV", "n": 10831}},
+        }
+        return Metadata(**(facts | changes))
+
+    return make
+
+
+@pytest.fixture
+def make_release(tmp_path: Path, make_metadata: Callable[..., Metadata]) -> Callable[..., Release]:
+    """Write a release with a real model.onnx, in the layout of a hub."""
+
+    def make(document: bytes | None = None, **changes: Any) -> Release:
+        metadata = make_metadata(**changes)
+        folder = tmp_path / "hub" / metadata.name / metadata.version
+        folder.mkdir(parents=True)
+        (folder / "zoo.json").write_bytes(metadata.to_json())
+        proto = parser.parse_model(GRAPH)
+        proto.metadata_props.add(key="zoo.json", value=(document or metadata.to_json()).decode())
+        onnx.save(proto, folder / "model.onnx")
+        write_manifest(folder)
+        return open_release(folder)
+
+    return make

@@ -1,0 +1,1 @@
+"""Models, data sets and training. Importing this package loads nothing heavy."""

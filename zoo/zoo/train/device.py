@@ -1,0 +1,41 @@
+"""Which processor to use."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import torch
+
+from zoo_registry.errors import UsageError
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` takes CUDA where there is one.
+
+    Raises:
+        UsageError: An unknown device, or a GPU that is asked for and missing.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device={name} is not allowed. Allowed: auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "No CUDA device was found; check the driver and that PyTorch was built for CUDA, or use device=cpu."
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def describe(device: torch.device, count: int) -> str:
+    """Return the name of the processor and how many run, e.g. ``2 x NVIDIA H100``."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{count} x {name}"
+
+
+def rank() -> int:
+    """Return this process's rank, also before the processes of a run know each other."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
