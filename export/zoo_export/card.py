@@ -33,24 +33,25 @@ def card(metadata: Metadata, checks: list[Check]) -> str:
 
 
 def _front_matter(metadata: Metadata) -> str:
-    training = metadata.training
+    dataset = metadata.training["dataset"]
+    splits = dict.fromkeys(name.split("/")[0] for name in metadata.metrics)
     results = [
         {
             "task": {"type": "interatomic-potential"},
-            "dataset": {
-                "name": training["dataset"],
-                "type": training["dataset"],
-                "split": name.split("/")[0],
-            },
-            "metrics": [{"type": name.split("/")[1], "value": metric["value"], "name": f"{name} ({metric['unit']})"}],
+            "dataset": {"name": dataset, "type": dataset, "split": split},
+            "metrics": [
+                {"type": name.split("/")[1], "value": metric["value"], "name": f"{name} [{metric['unit']}]"}
+                for name, metric in metadata.metrics.items()
+                if name.split("/")[0] == split
+            ],
         }
-        for name, metric in metadata.metrics.items()
+        for split in splits
     ]
     matter = {
         "license": metadata.license.lower(),
         "library_name": "atomzoo",
         "tags": ["interatomic-potential", "chemistry", metadata.architecture],
-        "datasets": [training["dataset"]],
+        "datasets": [dataset],
         "model-index": [{"name": metadata.name, "results": results}],
     }
     return f"---\n{yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)}---"
@@ -89,14 +90,15 @@ def _training(metadata: Metadata) -> str:
         ["data set", f"{training['dataset']}, {source['systems']:,} systems, {source.get('citation', '')}"],
         ["licence of the data", source.get("license", "unknown")],
         ["level of theory", metadata.level_of_theory],
-        ["split", ", ".join(f"{key}: {value}" for key, value in split.items())],
+        [
+            "split",
+            f"{split['train']:,} training, {split['val']:,} validation, {split['test']:,} test; seed {split['seed']}, "
+            f"sha256 of the indices {split['sha256'][:16]}…",
+        ],
         ["targets", ", ".join(f"{output} = {name}" for output, name in recipe["data"]["targets"].items())],
         ["epochs", f"{training['epochs']} of {recipe['trainer']['max_epochs']} planned"],
         ["training time", f"{training['training_seconds'] / 60:.0f} min on {training['hardware']}"],
-        [
-            "made again by",
-            f"`zoo train recipe=FILE`, with `training.recipe` of zoo.json as FILE; seed {recipe['seed']}",
-        ],
+        ["made again by", f"`{training['command']}`"],
     ]
     return "## Training\n\n" + _table(["", ""], rows)
 

@@ -14,6 +14,7 @@ import torch
 import zoo_registry
 from zoo.models import Potential
 from zoo.train.checkpoint import Trained
+from zoo.train.recipe import Recipe, load_recipe
 from zoo_export.agreement import ENERGY_TOLERANCE, FORCES_TOLERANCE
 from zoo_export.targets.safetensors import weights_sha256
 from zoo_registry.errors import UsageError
@@ -76,7 +77,7 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         spin_multiplicity=source.get("spin_multiplicity", 1),
         domain=facts["domain"],
         training={key: value for key, value in facts.items() if key not in ("domain", "versions")}
-        | {"recipe": recipe.model_dump(mode="json")},
+        | {"recipe": portable(recipe), "command": command(recipe)},
         metrics=read_metrics(trained.folder),
         tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE},
         provenance={
@@ -91,6 +92,25 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         },
         hyperparameters=potential.hyperparameters,
     )
+
+
+MACHINE = {"accelerator", "compile", "devices", "eval_batch_size", "max_time", "num_workers", "strategy", "threads"}
+"""Settings of the trainer that say where it ran and not what came out."""
+
+
+def portable(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe without what belongs to the machine on which it ran."""
+    return recipe.model_dump(mode="json", exclude={"out": True, "data": {"root", "source"}, "trainer": MACHINE})
+
+
+def command(recipe: Recipe) -> str:
+    """Return the command that trains the same model again."""
+    try:
+        if portable(load_recipe(recipe.name, {})) == portable(recipe):
+            return f"zoo train recipe={recipe.name}"
+    except UsageError:
+        pass
+    return "zoo train recipe=FILE, where FILE holds training.recipe of zoo.json"
 
 
 def energy_reference(potential: Potential, kind: str) -> dict[str, Any]:

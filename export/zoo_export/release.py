@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import zoo_registry
+from zoo.models import Potential
 from zoo.train.checkpoint import load_checkpoint
 from zoo_export import card, golden
 from zoo_export.agreement import agreement
@@ -21,7 +22,8 @@ from zoo_export.structures import structures
 from zoo_export.targets import TARGETS
 from zoo_registry.errors import ExportError, UsageError, close_matches
 from zoo_registry.manifest import write_manifest
-from zoo_registry.release import Release, open_release
+from zoo_registry.metadata import Metadata
+from zoo_registry.release import METADATA, Release, open_release
 from zoo_registry.versions import parse_name
 
 
@@ -46,7 +48,7 @@ def export(
         authors: Who made it.
 
     Raises:
-        UsageError: Unknown target, the folder exists, or the run was not evaluated.
+        UsageError: Unknown target, wrong name, the folder exists, or the run was not evaluated.
         ModelError: No checkpoint there.
         ExportError: A file does not agree with the network; nothing is written.
     """
@@ -60,31 +62,47 @@ def export(
     if final.exists():
         raise UsageError(f"{final} exists and a version never changes; give another version= or out=.")
     metadata = describe(trained, name, version, license, list(authors))
-    named = structures(metadata.species, metadata.cutoff)
-    reference = Eager(trained.potential)
-    checks = physics(reference, named)
-    _refuse(checks)
-
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=final.parent))
     try:
-        (folder / "zoo.json").write_bytes(metadata.to_json())
-        for target, (module, file, backend) in TARGETS.items():
-            if target not in (*targets, "safetensors"):
-                continue
-            importlib.import_module(module).write(trained.potential, metadata, folder / file)
-            if backend is not None:
-                checks += agreement(reference, Release(folder, metadata), backend, named)
-                _refuse(checks)
-        golden.write(reference, named, folder / "golden.json")
-        _write_report(checks, folder / "verification.json")
-        (folder / "README.md").write_text(card.card(metadata, checks), encoding="utf-8")
-        write_manifest(folder)
+        write(trained.potential, metadata, folder, targets)
         folder.chmod(0o755)
         os.rename(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_release(final)
+
+
+def write(potential: Potential, metadata: Metadata, folder: Path, targets: tuple[str, ...] = tuple(TARGETS)) -> None:
+    """Write all files of a release into an empty folder, each checked before the next.
+
+    Args:
+        potential: The network, float32.
+        metadata: Its description.
+        folder: Where to write.
+        targets: Which formats beside safetensors.
+
+    Raises:
+        ExportError: The network disobeys physics, or a file disagrees with it.
+    """
+    named = structures(metadata.species, metadata.cutoff)
+    reference = Eager(potential)
+    checks = physics(reference, named)
+    _refuse(checks)
+    (folder / METADATA).write_bytes(metadata.to_json())
+    for target, (module, file, backend) in TARGETS.items():
+        if target not in (*targets, "safetensors"):
+            continue
+        importlib.import_module(module).write(potential, metadata, folder / file)
+        if backend is not None:
+            checks += agreement(reference, Release(folder, metadata), backend, named)
+            _refuse(checks)
+    golden.write(reference, named, folder / "golden.json")
+    _write_report(checks, folder / "verification.json")
+    (folder / "README.md").write_text(card.card(metadata, checks), encoding="utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    write_manifest(folder)
 
 
 def _refuse(checks: list[Check]) -> None:

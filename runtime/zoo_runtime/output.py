@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -108,7 +108,10 @@ def _csv(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[str])
 
 @contextmanager
 def _extxyz(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[str]) -> Iterator[Write]:
-    """Write the structures with ``zoo_energy``, ``zoo_forces``, ...: names that no reader takes for a calculator's."""
+    """Write the structures with ``zoo_energy``, ``zoo_forces``, ...: names that no reader takes for a calculator's.
+
+    Stress is nine numbers, row by row, as other programs read it.
+    """
     from ase.io.extxyz import write_xyz
 
     def write(frame: Frame, result: Result) -> None:
@@ -122,18 +125,16 @@ def _extxyz(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[st
         else:
             told = {name: value for name, value in result.values().items() if name in names}
             for name, value in told.items():
-                per_atom = metadata.outputs[name]["per"] == "atom"
-                (atoms.arrays if per_atom else atoms.info)[f"zoo_{name}"] = _plain(value)
+                if metadata.outputs[name]["per"] == "atom":
+                    atoms.arrays[f"zoo_{name}"] = np.asarray(value, dtype=np.float64)
+                else:
+                    atoms.info[f"zoo_{name}"] = np.ravel(value) if np.ndim(value) else float(value)
             atoms.info["zoo_units"] = ", ".join(f"{name} {_ascii(result.units[name])}" for name in told)
             if result.warnings:
                 atoms.info["zoo_warnings"] = "; ".join(result.warnings)
         write_xyz(stream, atoms)
 
     yield write
-
-
-def _plain(value: Any) -> Any:
-    return np.asarray(value, dtype=np.float64) if np.ndim(value) else float(value)
 
 
 def _ascii(unit: str) -> str:

@@ -25,6 +25,8 @@ pair (double[n,3] positions, int64[2,e] edges, double[e,3] shifts, int64[n] syst
       int64[n,k] edges_0_slots, int64[n,l] edges_1_slots)
   => (double[s] energy, double[n] energies, double[n,3] forces, double[s,3,3] stress)
 <int64[1] zero = {0}, int64[1] one = {1}, int64 first = {0}, int64 second = {1}, double square = {9.0},
+ int64[2] one_two = {1, 2}, int64[1] two_axis = {2}, int64[2] rows_of_nine = {-1, 9}, int64[3] matrices = {-1, 3, 3},
+ int64[3] column_of_ones = {-1, 1, 1}, double nil = {0.0}, double unit = {1.0},
  double half = {0.5}, double two = {-2.0}, double reference = {-1000.0}, int64[4] bottom = {0, 0, 1, 0}>
 {
   i = Gather (edges, first)
@@ -59,10 +61,26 @@ pair (double[n,3] positions, int64[2,e] edges, double[e,3] shifts, int64[n] syst
   same = Equal (column, row)
   belongs = Cast <to = 11> (same)
   energy = MatMul (belongs, energies)
-  nothing = Sub (cell, cell)
-  stress = Identity (nothing)
+  r_column = Unsqueeze (r, two_axis)
+  g_row = Unsqueeze (g, one)
+  products = Mul (r_column, g_row)
+  nines = Reshape (products, rows_of_nine)
+  padded_nines = Pad (nines, bottom)
+  slots = Gather <axis = 0> (padded_nines, edges_0_slots)
+  of_atoms = ReduceSum <keepdims = 0> (slots, one)
+  of_systems = MatMul (belongs, of_atoms)
+  virial = Reshape (of_systems, matrices)
+  single_cell = Cast <to = 1> (cell)
+  single_det = Det (single_cell)
+  det = Cast <to = 11> (single_det)
+  volume = Abs (det)
+  matrix_volume = Reshape (volume, column_of_ones)
+  solid = Greater (matrix_volume, nil)
+  divisor = Where (solid, matrix_volume, unit)
+  quotient = Div (virial, divisor)
+  stress = Where (solid, quotient, nil)
 }
-""".replace("int64 second = {1},", "int64 second = {1}, int64[2] one_two = {1, 2},")
+"""
 
 
 class PairPotential:

@@ -135,10 +135,10 @@ def test_extxyz_holds_predictions_beside_what_the_input_said(zoo: Callable, rele
     atoms = molecule("CH4")
     atoms.info["note"] = "kept"
     atoms.set_array("forces", np.ones((5, 3)))  # ASE reads these as the reference forces of the file
-    write("in.extxyz", [atoms, molecule("SiH4")])
+    write("in.extxyz", [atoms, molecule("SiH4"), bulk("C")])
     code, _, _ = zoo("predict", "model=pair-test", "in.extxyz", "output=out.extxyz")
     assert code == 1
-    first, second = read("out.extxyz", ":")
+    first, second, third = read("out.extxyz", ":")
     expected = zoo_runtime.load(release.path).predict(atoms)
     assert first.info["zoo_energy"] == pytest.approx(expected.energy, abs=1e-6)
     np.testing.assert_allclose(first.arrays["zoo_forces"], expected.forces, atol=1e-7)
@@ -148,6 +148,9 @@ def test_extxyz_holds_predictions_beside_what_the_input_said(zoo: Callable, rele
     assert (first.get_forces() == 1).all()
     assert "does not know Si" in second.info["zoo_error"]
     assert "zoo_energy" not in second.info
+    stress = zoo_runtime.load(release.path).predict(bulk("C")).stress
+    assert np.abs(stress).max() > 1
+    np.testing.assert_allclose(third.info["zoo_stress"], stress.ravel(), atol=1e-7)
 
 
 @pytest.mark.usefixtures("release")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 
 import torch
 
@@ -29,8 +30,15 @@ def torch_device(name: str) -> torch.device:
 
 def describe(device: torch.device, count: int) -> str:
     """Return the name of the processor and how many run, e.g. ``2 x NVIDIA H100``."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return f"{count} x {name}"
+    return f"{count} x {torch.cuda.get_device_name(device) if device.type == 'cuda' else _cpu()}"
+
+
+def _cpu() -> str:
+    """Return the name of the CPU; Python itself does not know it on Linux."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def rank() -> int:

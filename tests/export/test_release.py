@@ -1,0 +1,173 @@
+"""A release is whole, true and checked, or it is not written at all."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+import zoo_export.release as release_module
+from zoo_export.checks import physics
+from zoo_export.eager import Eager
+from zoo_export.release import export, write
+from zoo_export.structures import structures
+from zoo_registry.errors import ExportError, UsageError, ZooError
+from zoo_runtime import keys
+
+
+@pytest.fixture
+def trained(made, tmp_path, monkeypatch):
+    """Let ``export`` find the small network instead of a checkpoint; return what it found."""
+    from zoo.train.checkpoint import Trained
+    from zoo.train.recipe import parse_recipe
+
+    model = made("schnet")
+    training = model.metadata.training
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    facts = {k: v for k, v in training.items() if k != "recipe"} | {"domain": model.metadata.domain, "periodic": False}
+    found = Trained(
+        model.potential, parse_recipe(training["recipe"]), facts, tmp_path / "run" / "checkpoints" / "best.ckpt"
+    )
+    monkeypatch.setattr(release_module, "load_checkpoint", lambda path: found)
+    (tmp_path / "run" / "evaluation.json").write_text(json.dumps(model.metadata.metrics))
+    return found
+
+
+def test_every_file_of_the_design_is_there(made):
+    names = {path.name for path in made("schnet").release.path.iterdir()}
+    assert names == {
+        "zoo.json",
+        "model.safetensors",
+        "model.onnx",
+        "model.pt",
+        "golden.json",
+        "verification.json",
+        "README.md",
+        "manifest.json",
+    }
+
+
+def test_files_can_be_read_by_other_users(made):
+    assert {path.stat().st_mode & 0o777 for path in made("schnet").release.path.iterdir()} == {0o644}
+
+
+def test_the_card_states_errors_units_level_of_theory_and_limits(made):
+    model = made("schnet")
+    text = model.release.file("README.md").read_text()
+    _, matter, body = text.split("---\n", 2)
+    assert yaml.safe_load(matter)["license"] == "mit"
+    for words in ("0.5 | eV | 11.530", "pairs", "H, C, O, Si", "forces vs numerical derivative | pass", "1.0.0"):
+        assert words in body
+
+
+def test_the_report_holds_every_check_with_its_figure(made):
+    report = json.loads(made("schnet").release.file("verification.json").read_text())
+    assert all(check["passed"] and check["value"] <= check["tolerance"] for check in report["checks"])
+    names = [check["name"] for check in report["checks"]]
+    assert "stress vs numerical strain" in names
+    assert "onnx repeats bit by bit" in names
+
+
+class WrongSign(torch.nn.Module):
+    """A network whose forces point uphill."""
+
+    def __init__(self, potential):
+        super().__init__()
+        self.potential = potential
+
+    def forward(self, graph):
+        outputs = self.potential(graph)
+        return outputs | {"forces": -outputs["forces"]}
+
+
+class Transposed(WrongSign):
+    """A network whose stress has two components exchanged."""
+
+    def forward(self, graph):
+        outputs = self.potential(graph)
+        return outputs | {"stress": outputs["stress"][:, [1, 0, 2]]}
+
+
+class Jump(WrongSign):
+    """A network that depends on the order of the atoms."""
+
+    def forward(self, graph):
+        outputs = self.potential(graph)
+        first = (graph["numbers"][0] == 1).double()
+        return outputs | {"energy": outputs["energy"] + first}
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (WrongSign, "forces vs numerical derivative"),
+        (Transposed, "stress vs numerical strain"),
+        (Jump, "permutation symmetry"),
+    ],
+)
+def test_a_broken_network_fails_the_right_check(made, broken, check):
+    potential = made("schnet").potential
+    reference = Eager(potential)
+    assert all(c.passed for c in physics(reference, structures(potential.species.tolist(), potential.cutoff)))
+    reference.potential = broken(reference.potential)
+    failed = [
+        c.name for c in physics(reference, structures(potential.species.tolist(), potential.cutoff)) if not c.passed
+    ]
+    assert check in failed
+
+
+def test_nothing_is_written_when_a_file_disagrees(trained, tmp_path, monkeypatch):
+    from zoo_export.targets import onnx
+
+    original = onnx.write
+
+    def other_weights(potential, metadata, path):
+        changed = type(potential)(
+            potential.species.tolist(), potential.representation, dict(potential.heads), potential.hyperparameters
+        )
+        changed.set_standardisation("energy", 0.1, 1.0, {})
+        original(changed, metadata, path)
+
+    import copy
+
+    monkeypatch.setattr(onnx, "write", lambda p, m, path: other_weights(copy.deepcopy(p), m, path))
+    with pytest.raises(ExportError, match="onnx = eager: energy"):
+        export("run", out=tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_version_never_changes(trained, tmp_path):
+    (tmp_path / "out" / "schnet-chains" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(UsageError, match="never changes"):
+        export("run", out=tmp_path / "out")
+
+
+def test_a_run_without_test_errors_is_refused(trained, tmp_path):
+    (tmp_path / "run" / "evaluation.json").unlink()
+    with pytest.raises(UsageError, match="zoo evaluate checkpoint="):
+        export("run", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"targets": ("onxx",)}, "did you mean 'onnx'"),
+        ({"name": "../evil"}, "evil"),
+        ({"version": "one"}, "one"),
+    ],
+)
+def test_wrong_arguments_are_one_line(trained, tmp_path, arguments, words):
+    with pytest.raises(ZooError, match=words) as caught:
+        export("run", out=tmp_path / "out", **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_energy_model_without_finite_numbers_is_refused(made, tmp_path):
+    model = made("schnet")
+    import copy
+
+    broken = copy.deepcopy(model.potential)
+    broken.heads["energy"].scale.fill_(float("nan"))
+    with pytest.raises(ExportError, match="deviates by nan"):
+        write(broken, model.metadata, tmp_path)
+    assert keys.ENERGY in model.metadata.outputs
