@@ -22,6 +22,10 @@ class NativeLibrary(BuildHookInterface):
 
     PLUGIN_NAME = "custom"
 
+    def dependencies(self) -> list[str]:
+        """Return what building needs beside a compiler, where it is not on this machine."""
+        return [] if shutil.which("cmake") else ["cmake>=3.18"]
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and make the wheel one of this platform but of every Python version."""
         if self.target_name != "wheel":

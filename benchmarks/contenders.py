@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 Compute = Callable[[Any], tuple[float, np.ndarray]]
 SKIN = 1.0  # Å
+CORES = os.sched_getaffinity(0)
 
 
 class EngineCalculator(Calculator):
@@ -69,6 +71,8 @@ def native(path: Path, threads: int, batch: bool, skin: float = SKIN) -> Compute
     from zoo_runtime.backends.native import NativeModel
 
     engine = NativeModel(path, "float32", threads)
+    if threads > 1:
+        engine.pin(sorted(CORES)[:threads])
     if not batch:
         return through(EngineCalculator(engine, skin))
     return by_graph(engine.compute, json.loads(engine.metadata)["hyperparameters"]["representation"]["cutoff"], False)

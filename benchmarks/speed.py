@@ -101,6 +101,7 @@ def measure(
 
 
 def peak_memory(name: str, arguments: list[str], system: str) -> float:
+    os.sched_setaffinity(0, contenders.CORES)  # the child would inherit the one core of a pinned thread
     command = [sys.executable, __file__, *arguments, "--memory-of", name, "--systems", system]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 

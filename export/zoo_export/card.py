@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from zoo_export.checks import Check
 from zoo_registry.metadata import Metadata
 from zoo_registry.units import convert
+from zoo_runtime import keys
 
 
 def card(metadata: Metadata, checks: list[Check]) -> str:
@@ -78,7 +79,7 @@ def _errors(metadata: Metadata) -> str:
 
 
 def _in_kcal(metric: dict[str, Any]) -> str:
-    return f"{convert(metric['value'], 'eV', 'kcal/mol'):.3f}" if metric["unit"].startswith("eV") else ""
+    return f"{convert(metric['value'], 'eV', 'kcal/mol'):.3f}" if metric["unit"] == "eV" else ""
 
 
 def _training(metadata: Metadata) -> str:
@@ -87,7 +88,10 @@ def _training(metadata: Metadata) -> str:
     recipe = training["recipe"]
     split = training["split"]
     rows = [
-        ["data set", f"{training['dataset']}, {source['systems']:,} systems, {source.get('citation', '')}"],
+        [
+            "data set",
+            f"{training['dataset']}, {source['systems']:,} systems, {', '.join(metadata.references['dataset'])}",
+        ],
         ["licence of the data", source.get("license", "unknown")],
         ["level of theory", metadata.level_of_theory],
         [
@@ -115,14 +119,23 @@ def _limits(metadata: Metadata) -> str:
         + ", ".join(f"{pair} {distance:.2f}" for pair, distance in domain["shortest_distance"].items())
         + ".",
     ]
+    lines.append(
+        "- Backends were compared near the training data; far outside of it, in dense crystals for example, the "
+        "rounding of float32 is amplified to 1e-4 eV/atom and more. `dtype=float64` avoids that."
+    )
     if not metadata.periodic:
         lines.append("- Trained on molecules without periodic boundaries; periodic systems are an extrapolation.")
-    if not {"forces", "stress"} & metadata.training["recipe"]["data"]["targets"].keys():
+    trained_on = metadata.training["recipe"]["data"]["targets"].keys()
+    if keys.FORCES in metadata.outputs and keys.FORCES not in trained_on:
+        measured = metadata.metrics.get("test/forces_rmse")
         lines.append(
-            "- Trained on relaxed structures and their energies alone, without forces: forces and stress are exact "
-            "derivatives of the energy, but their error against the level of theory was not measured."
-            if metadata.training["dataset"] == "qm9"
-            else "- Trained without forces; the error of forces and stress was not measured."
+            "- **Trained without forces.** Forces and stress are exact derivatives of the energy, but poor: "
+            + (
+                f"on relaxed test structures, where they should vanish, their components have an RMSE of "
+                f"{measured['value']:.2g} {measured['unit']}. Do not use this model for relaxations or dynamics."
+                if measured
+                else "how far they are from the level of theory was not measured."
+            )
         )
     return "## Domain and limits\n\n" + "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import subprocess
@@ -15,8 +16,8 @@ import zoo_registry
 from zoo.models import Potential
 from zoo.train.checkpoint import Trained
 from zoo.train.recipe import Recipe, load_recipe
+from zoo.train.weights import weights_sha256
 from zoo_export.agreement import ENERGY_TOLERANCE, FORCES_TOLERANCE
-from zoo_export.targets.safetensors import weights_sha256
 from zoo_registry.errors import UsageError
 from zoo_registry.metadata import Metadata
 from zoo_runtime import keys
@@ -60,7 +61,7 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         references={
             "model": [],
             "architecture": [ARCHITECTURES[kind]],
-            "dataset": [source["citation"]] if source.get("citation") else [],
+            "dataset": [link(source["citation"])] if source.get("citation") else [],
             "implementation": [IMPLEMENTATION],
         },
         species=potential.species.tolist(),
@@ -69,7 +70,7 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         cutoff=potential.cutoff,
         interaction_range=potential.representation.interaction_range,
         neighbors={"full": True, "strict": True, "triples": potential.needs_triples},
-        periodic=facts["periodic"],
+        periodic=facts["domain"]["periodic"],
         dtype="float32",
         energy_reference=energy_reference(potential, recipe.references),
         level_of_theory=source.get("level_of_theory", ""),
@@ -78,7 +79,7 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         domain=facts["domain"],
         training={key: value for key, value in facts.items() if key not in ("domain", "versions")}
         | {"recipe": portable(recipe), "command": command(recipe)},
-        metrics=read_metrics(trained.folder),
+        metrics=read_metrics(trained),
         tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE},
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,14 +89,19 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
             "torch": torch.__version__,
             "python": platform.python_version(),
             "training_versions": facts.get("versions", {}),
-            "weights_sha256": weights_sha256(potential),
+            "weights_sha256": weights_sha256(copy.deepcopy(potential).cast(torch.float32)),
         },
         hyperparameters=potential.hyperparameters,
     )
 
 
-MACHINE = {"accelerator", "compile", "devices", "eval_batch_size", "max_time", "num_workers", "strategy", "threads"}
+MACHINE = {"accelerator", "compile", "eval_batch_size", "max_time", "num_workers", "strategy", "threads"}
 """Settings of the trainer that say where it ran and not what came out."""
+
+
+def link(citation: str) -> str:
+    """Return a citation as a link where it is a bare DOI."""
+    return f"https://doi.org/{citation.removeprefix('doi:')}" if citation.startswith("doi:") else citation
 
 
 def portable(recipe: Recipe) -> dict[str, Any]:
@@ -124,23 +130,30 @@ def energy_reference(potential: Potential, kind: str) -> dict[str, Any]:
     return {"kind": "none", "unit": "eV", "values": {}}
 
 
-def read_metrics(run: Path) -> dict[str, dict[str, Any]]:
+def read_metrics(trained: Trained) -> dict[str, dict[str, Any]]:
     """Return the errors that ``zoo evaluate`` measured.
 
     Raises:
-        UsageError: It has not been run.
+        UsageError: It has not been run on the test set with these weights.
     """
-    path = run / "evaluation.json"
-    if not path.is_file():
-        raise UsageError(f"{run} has no test errors yet; run: zoo evaluate checkpoint={run}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    path = trained.folder / "evaluation.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    metrics: dict[str, dict[str, Any]] = found.get("metrics", {})
+    if found.get("weights_sha256") != weights_sha256(trained.potential) or not any(
+        name.startswith("test/") for name in metrics
+    ):
+        raise UsageError(f"{trained.path} has no test errors yet; run: zoo evaluate checkpoint={trained.path}")
+    return metrics
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout that this code runs from, None where there is none."""
+    """Return the commit of the checkout that this code runs from, ``-dirty`` if changed; None where there is none."""
     here = Path(__file__).parent
     try:
-        command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+        # An installed copy may lie in somebody else's repository.
+        git = ["git", "-C", str(here)]
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
+        command = [*git, "describe", "--always", "--abbrev=40", "--match=", "--dirty"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

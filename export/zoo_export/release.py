@@ -10,6 +10,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 import zoo_registry
 from zoo.models import Potential
 from zoo.train.checkpoint import load_checkpoint
@@ -25,6 +27,7 @@ from zoo_registry.manifest import write_manifest
 from zoo_registry.metadata import Metadata
 from zoo_registry.release import METADATA, Release, open_release
 from zoo_registry.versions import parse_name
+from zoo_runtime.backends import BackendUnavailable
 
 
 def export(
@@ -65,7 +68,7 @@ def export(
     final.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=final.parent))
     try:
-        write(trained.potential, metadata, folder, targets)
+        write(trained.potential.cast(torch.float32), metadata, folder, targets)
         folder.chmod(0o755)
         os.rename(folder, final)
     finally:
@@ -84,19 +87,23 @@ def write(potential: Potential, metadata: Metadata, folder: Path, targets: tuple
 
     Raises:
         ExportError: The network disobeys physics, or a file disagrees with it.
+        BackendUnavailable: What runs an exported file is not installed.
     """
     named = structures(metadata.species, metadata.cutoff)
     reference = Eager(potential)
     checks = physics(reference, named)
     _refuse(checks)
     (folder / METADATA).write_bytes(metadata.to_json())
-    for target, (module, file, backend) in TARGETS.items():
+    for target, (module, file, backend, optional) in TARGETS.items():
         if target not in (*targets, "safetensors"):
             continue
         importlib.import_module(module).write(potential, metadata, folder / file)
-        if backend is not None:
-            checks += agreement(reference, Release(folder, metadata), backend, named)
-            _refuse(checks)
+        try:
+            checks += agreement(reference, Release(folder, metadata, trusted=True), backend, named)
+        except BackendUnavailable:
+            if not optional:
+                raise
+        _refuse(checks)
     golden.write(reference, named, folder / "golden.json")
     _write_report(checks, folder / "verification.json")
     (folder / "README.md").write_text(card.card(metadata, checks), encoding="utf-8")

@@ -48,8 +48,16 @@ class ReleaseInvalid(ModelError):
     """A release whose files are not what its manifest says, or whose metadata cannot be read."""
 
 
+class HubUnreachable(ModelError):
+    """A hub that does not answer, or answers with something else than files."""
+
+
 class MissingDependency(ModelError):
     """A part of zoo was asked for whose third-party package is not installed."""
+
+
+class YankedWarning(UserWarning):
+    """A version that its publisher has taken back; its bytes are still there."""
 
 
 def close_matches(given: str, allowed: Iterable[str]) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
 from zoo_registry.errors import ModelError, ModelNotFound, ReleaseInvalid
-from zoo_registry.manifest import MANIFEST, MAX_BYTES, SIGNATURE, parse_manifest
+from zoo_registry.manifest import FETCH_AGAIN, MANIFEST, MAX_BYTES, SIGNATURE, check_same, parse_manifest
 from zoo_registry.release import open_release
 
 Source = Callable[[str], BinaryIO]
+Progress = Callable[[int, int], None]
+"""Told the bytes that have come and the bytes that will, in all files of a release."""
 
 # The leading dot keeps it from ever being taken for a release.
 _PARTIAL = ".partial-"
@@ -23,7 +27,15 @@ _ONE_DAY = 86400.0
 _CHUNK = 1 << 20
 
 
-def install(source: Source, root: Path, name: str, version: str, repair: bool = False) -> Path:
+def install(
+    source: Source,
+    root: Path,
+    name: str,
+    version: str,
+    repair: bool = False,
+    manifest_sha256: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Copy a release to ``root/name/version``; a process that dies half-way leaves nothing there.
 
     The copy is made in a folder of its own inside ``root`` (so that the rename stays on one file system),
@@ -36,46 +48,75 @@ def install(source: Source, root: Path, name: str, version: str, repair: bool = 
         name: Name that the release must have.
         version: Version that it must have.
         repair: Replace what is there already.
+        manifest_sha256: What its manifest must be, where that is known.
+        progress: Is told how far the copy is.
 
     Returns:
         The folder of the release.
 
     Raises:
         ReleaseInvalid: What came is not what its manifest says, or another model; nothing is kept.
-        ModelError: The copy could not be read or written.
+        ModelError: The copy could not be read or written, or the version is there already with other bytes.
     """
     target = root / name / version
     if target.is_dir() and not repair:
+        _check_same(source, target)
         return target
     partial = root / f"{_PARTIAL}{uuid.uuid4().hex}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root)
+        remove_abandoned(root)
         partial.mkdir()
-        _copy(source, partial)
+        _copy(source, partial, progress or (lambda done, total: None))
+        check_locked(partial, manifest_sha256)
         open_release(partial, f"{name}@{version}")
         if repair:
-            _move_aside(target, root)
-        _rename(partial, target)
+            move_aside(target, root)
+        if not _rename(partial, target):
+            _check_same(source, target)
     except ReleaseInvalid as error:
         raise ReleaseInvalid(str(error).replace(str(partial), f"{name}@{version} as it was sent")) from None
     except OSError as error:
         raise ModelError(
-            f"cannot copy to {target} ({error}); make room there or name another folder (ZOO_CACHE or hub=)."
+            f"cannot copy to {target} ({error}); check the connection, make room there or name another folder "
+            "(ZOO_CACHE or hub=)."
         ) from None
+    except HTTPException as error:
+        raise ModelError(f"{name}@{version} came incomplete ({error!r:.100}); {FETCH_AGAIN}.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
-def _copy(source: Source, folder: Path) -> None:
+def check_locked(folder: Path, manifest_sha256: str | None) -> None:
+    """Compare a release with the manifest that was written down for it.
+
+    Raises:
+        ReleaseInvalid: It has another one.
+    """
+    got = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    if manifest_sha256 not in (None, got):
+        raise ReleaseInvalid(f"{folder}: expected {MANIFEST} with sha256 {manifest_sha256}, got {got}; not used.")
+
+
+def _check_same(source: Source, target: Path) -> None:
+    with source(MANIFEST) as stream:
+        label = f"{target.parent.name}@{target.name}"
+        check_same(stream, (target / MANIFEST).read_bytes(), label, str(target.parents[1]))
+
+
+def _copy(source: Source, folder: Path, progress: Progress) -> None:
     with source(MANIFEST) as stream:
         document = stream.read(MAX_BYTES + 1)
     files = parse_manifest(document, f"{folder / MANIFEST}")
     _write(folder / MANIFEST, [document])
+    total = sum(expected["size"] for expected in files.values())
+    done = 0
     for name, expected in files.items():
         with source(name) as stream:
             _write(folder / name, _chunks(stream, name, expected["size"]))
+        done += expected["size"]
+        progress(done, total)
     with contextlib.suppress(ModelNotFound), source(SIGNATURE) as stream:
         _write(folder / SIGNATURE, [stream.read(MAX_BYTES)])
     _flush(folder)
@@ -83,10 +124,11 @@ def _copy(source: Source, folder: Path) -> None:
 
 def _chunks(stream: BinaryIO, name: str, size: int) -> Iterator[bytes]:
     """Never take more than the manifest announces, so that no source can fill the disk."""
+    came = 0
     while chunk := stream.read(_CHUNK):
-        size -= len(chunk)
-        if size < 0:
-            raise ReleaseInvalid(f"{name} is {-size} or more bytes longer than its manifest says; not copied.")
+        came += len(chunk)
+        if came > size:
+            raise ReleaseInvalid(f"{name} is {came - size} or more bytes longer than its manifest says; not copied.")
         yield chunk
 
 
@@ -97,24 +139,27 @@ def _write(path: Path, chunks: Iterable[bytes]) -> None:
         os.fsync(stream.fileno())
 
 
-def _rename(partial: Path, target: Path) -> None:
+def _rename(partial: Path, target: Path) -> bool:
+    """Return False where another process was faster."""
     try:
         os.rename(partial, target)
     except OSError:
         if not target.is_dir():
             raise
-    else:
-        _flush(target.parent)
+        return False
+    _flush(target.parent)
+    return True
 
 
-def _move_aside(target: Path, root: Path) -> None:
+def move_aside(target: Path, root: Path) -> None:
+    """Remove a release in one step for those who look for it, so that none is ever seen half gone."""
     aside = root / f"{_PARTIAL}{uuid.uuid4().hex}"
     with contextlib.suppress(FileNotFoundError):
         os.rename(target, aside)
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _remove_abandoned(root: Path) -> None:
+def remove_abandoned(root: Path) -> None:
     """Remove what killed processes left; a younger folder may belong to one that is at work."""
     for path in root.glob(f"{_PARTIAL}*"):
         with contextlib.suppress(FileNotFoundError):

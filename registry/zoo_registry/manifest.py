@@ -7,9 +7,9 @@ import json
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from zoo_registry.errors import ReleaseInvalid
+from zoo_registry.errors import ModelError, ReleaseInvalid
 
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
@@ -17,6 +17,8 @@ SCHEMA = 1
 FETCH_AGAIN = "fetch the release again (zoo pull NAME@VERSION)"
 MAX_BYTES = 1 << 20
 """A manifest above 1 MiB is not one of ours."""
+
+PICKLES = (".pkl", ".pickle", ".pth", ".ckpt", ".joblib", ".dill")
 
 # No separators, no leading dot or dash, ASCII only: the same name on every file system.
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -82,6 +84,25 @@ def check_file(path: Path, expected: dict[str, Any]) -> None:
         raise ReleaseInvalid(f"{path}: expected sha256 {expected['sha256']}, got {digest}; {FETCH_AGAIN}.")
 
 
+def check_same(stream: BinaryIO, manifest: bytes, release: str, where: str) -> None:
+    """Check that a version which is somewhere already is the same, to the byte.
+
+    Args:
+        stream: The manifest that is offered for it.
+        manifest: The manifest that it has.
+        release: ``name@version``.
+        where: Where it is already.
+
+    Raises:
+        ModelError: It has other bytes.
+    """
+    if stream.read(len(manifest) + 1) != manifest:
+        raise ModelError(
+            f"{release} is already in {where} with other bytes; a version never changes, export it again with a "
+            "higher version."
+        )
+
+
 def parse_manifest(document: bytes, source: str) -> dict[str, dict[str, Any]]:
     """Read a manifest that may come from anywhere.
 
@@ -119,6 +140,8 @@ def _is_line(line: object) -> bool:
 
 
 def _check_names(names: list[str], source: str) -> None:
+    if pickles := sorted(n for n in names if n.lower().endswith(PICKLES)):
+        raise ReleaseInvalid(f"{source} lists {pickles[0]}, a pickle, which runs code when opened; a release has none.")
     reserved = {MANIFEST, SIGNATURE}
     if bad := sorted(n for n in names if not _FILE_NAME.fullmatch(n) or n in reserved):
         raise ReleaseInvalid(f"{source} lists the file name {bad[0]!r}; allowed are letters, digits, '.', '_' and '-'.")

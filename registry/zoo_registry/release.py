@@ -19,10 +19,13 @@ class Release:
     Attributes:
         path: Its folder.
         metadata: Its ``zoo.json``.
+        trusted: Whether files of it that are code may be run: it came with zoo, or the user said so. A signature is
+            looked at only where one is needed, see `zoo_registry.signing.is_trusted`.
     """
 
     path: Path
     metadata: Metadata
+    trusted: bool = False
 
     def __str__(self) -> str:
         return f"{self.metadata.name}@{self.metadata.version}"

@@ -28,6 +28,12 @@ def parse_name(model: str) -> tuple[str, str | None]:
     return name, version or None
 
 
+def parse_version(version: str) -> str | None:
+    """Return ``1.0.0`` for ``1.0.0`` or ``v1.0.0``, and None for what is no version."""
+    version = version.removeprefix("v")
+    return version if VERSION_PATTERN.fullmatch(version) else None
+
+
 def version_key(version: str) -> tuple[int, ...]:
     """Return what versions are sorted by: 1.10.0 comes after 1.9.0."""
     return tuple(map(int, version.split(".")))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zoo_registry.errors import StructureError
 from zoo_registry.metadata import Metadata
+from zoo_runtime import keys
 from zoo_runtime.graph import LARGEST_COORDINATE, Graph
 
 if TYPE_CHECKING:
@@ -42,10 +44,23 @@ def check_structure(atoms: Atoms, metadata: Metadata) -> list[str]:
         _check_cell(atoms)
         if not metadata.periodic:
             warnings.append(f"the structure is periodic, but {metadata.name} was trained on molecules only")
+    smallest = metadata.domain.get("smallest_system", 0)
+    if len(atoms) < smallest:
+        warnings.append(f"the structure has {len(atoms)} atoms, the smallest in the training data has {smallest}")
     largest = metadata.domain.get("largest_system", len(atoms))
     if not metadata.periodic and len(atoms) > largest:
         warnings.append(f"the structure has {len(atoms)} atoms, the largest in the training data has {largest}")
     return warnings
+
+
+def caveats(metadata: Metadata) -> list[str]:
+    """Return what holds for every prediction of a model and a user must know: gradients that it was not trained on."""
+    targets = metadata.training.get("recipe", {}).get("data", {}).get("targets")
+    if keys.FORCES not in metadata.outputs or targets is None or keys.FORCES in targets:
+        return []
+    error = metadata.metrics.get("test/forces_rmse")
+    measured = f"; their test RMSE is {error['value']:.2g} {error['unit']}" if error else ""
+    return [f"{metadata.name} was trained without forces{measured}"]
 
 
 def check_contacts(graph: Graph, metadata: Metadata) -> list[str]:
@@ -67,18 +82,32 @@ def check_contacts(graph: Graph, metadata: Metadata) -> list[str]:
             f"atoms {i} ({_symbol(graph.numbers[i])}) and {j} ({_symbol(graph.numbers[j])}){image} are "
             f"{distances[edge]:.2f} Å apart; below {OVERLAP} Å is refused. Are the coordinates in Å?"
         )
-    limits = metadata.domain.get("shortest_distance", {})
-    near = distances < SHORTER * max(limits.values(), default=0.0)
-    pairs = graph.numbers[graph.edges[:, near]]
+    isolated = np.bincount(graph.edges[0], minlength=len(graph.numbers)) == 0
+    alone = []
+    if isolated.any() and len(graph.numbers) > 1:
+        atom = int(isolated.argmax())
+        alone.append(f"atom {atom} ({_symbol(graph.numbers[atom])}) has no neighbour within {metadata.cutoff:g} Å")
+    near = distances < SHORTER * max(metadata.domain.get("shortest_distance", {}).values(), default=0.0)
+    species = np.asarray(metadata.species)
+    rows = np.searchsorted(species, graph.numbers[graph.edges[:, near]])
+    shortest = np.full((len(species), len(species)), np.inf)
+    np.minimum.at(shortest, tuple(rows), distances[near])
+    return alone + check_shortest(shortest, metadata)
+
+
+def check_shortest(shortest: npt.NDArray[np.float64], metadata: Metadata) -> list[str]:
+    """Warn of distances shorter than any in the training data.
+
+    Args:
+        shortest: [S, S] Å, the shortest distance of each pair of elements, in the order of the model's species.
+        metadata: The model's, with ``domain["shortest_distance"]`` as ``{"C-H": Å}`` where it is known.
+    """
     warnings = []
-    for names, limit in limits.items():
-        first, second = (_number(symbol) for symbol in names.split("-"))
-        same = (pairs[0] == first) & (pairs[1] == second) | (pairs[0] == second) & (pairs[1] == first)
-        shortest = distances[near][same].min(initial=np.inf)
-        if shortest < SHORTER * limit:
-            warnings.append(
-                f"{names} distance {shortest:.2f} Å is shorter than any in the training data ({limit:.2f} Å)"
-            )
+    for names, limit in metadata.domain.get("shortest_distance", {}).items():
+        a, b = (metadata.species.index(_number(symbol)) for symbol in names.split("-"))
+        found = min(shortest[a, b], shortest[b, a])
+        if found < SHORTER * limit:
+            warnings.append(f"{names} distance {found:.2f} Å is shorter than any in the training data ({limit:.2f} Å)")
     return warnings
 
 
@@ -129,8 +158,10 @@ def _check_charge_and_spin(atoms: Atoms, metadata: Metadata) -> None:
 
 def charge_and_spin(atoms: Atoms) -> tuple[Any, Any]:
     """Return the total charge in e and the spin multiplicity that ``atoms.info`` names; None where it does not."""
-    info = atoms.info
-    return info.get("charge"), info.get("spin_multiplicity", info.get("spin"))
+    named = {str(key).lower(): value for key, value in atoms.info.items()}
+    charge = [named[key] for key in ("charge", "total_charge") if key in named]
+    spin = [named[key] for key in ("spin_multiplicity", "multiplicity", "spin") if key in named]
+    return next(iter(charge), None), next(iter(spin), None)
 
 
 def _equal(given: Any, trained: int) -> bool:

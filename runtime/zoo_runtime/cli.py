@@ -7,13 +7,16 @@ the extra of atomzoo that brings what its commands need.
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from zoo_registry.errors import MissingDependency, ZooError
-from zoo_runtime.commands import models, predict
+from zoo_registry.errors import MissingDependency, YankedWarning, ZooError
+from zoo_runtime.commands import doctor, environment, md, models, predict, publish, relax, spectrum, verify, vibrations
 from zoo_runtime.words import WordsGroup
 
 ENTRY_POINTS = "zoo.commands"
@@ -38,7 +41,8 @@ def run(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), "")
     extras = {} if command in _commands(app) else add_rooms(app)
     try:
-        code = typer.main.get_command(app).main(words or ["--help"], "zoo", standalone_mode=False)
+        with _yanked_told():
+            code = typer.main.get_command(app).main(words or ["--help"], "zoo", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except ZooError as error:
         return _complain(error, error.exit_code)
@@ -67,6 +71,8 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     predict.register(app)
     models.register(app)
+    for command in (relax, md, vibrations, spectrum, doctor, verify, publish, environment):
+        command.register(app)
     return app
 
 
@@ -91,6 +97,23 @@ def _commands(app: typer.Typer) -> set[str]:
     return set(typer.main.get_group(app).commands)
 
 
+@contextmanager
+def _yanked_told() -> Iterator[None]:
+    """Say on stderr, in one line, that a version which is fetched was taken back."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", YankedWarning)
+        show = warnings.showwarning
+
+        def tell(message: Any, category: Any, *where: Any, **more: Any) -> None:
+            if issubclass(category, YankedWarning):
+                typer.echo(f"zoo: warning: {message}", err=True)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = tell
+        yield
+
+
 def _version(asked: bool) -> None:
     if asked:
         import zoo_registry
@@ -108,5 +131,6 @@ def _root(
 
 
 def _complain(text: object, code: int) -> int:
-    typer.echo(f"zoo: {text}", err=True)
+    # What a hub or a file sent may be quoted in it, and must not steer the terminal.
+    typer.echo(f"zoo: {''.join(letter if letter.isprintable() else ' ' for letter in str(text))}", err=True)
     return code

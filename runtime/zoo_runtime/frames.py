@@ -37,7 +37,7 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
     """Read all structures of some files in any format that ASE knows.
 
     Args:
-        files: Existing files.
+        files: Their paths.
 
     Yields:
         Every structure in order. Where one cannot be read, an error in its place; the rest of its file is lost, and
@@ -47,6 +47,10 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
 
     for file in files:
         index = 0
+        if not file.is_file():
+            reason = "is a folder, not a file" if file.is_dir() else "does not exist"
+            yield Frame(str(file), 0, StructureError(f"{file} {reason}; give files of structures."))
+            continue
         try:
             for atoms in iread(file, index=":", do_not_split_by_at_sign=True):
                 yield Frame(str(file), index, atoms)
@@ -55,4 +59,5 @@ def read_frames(files: Sequence[Path]) -> Iterator[Frame]:
                 yield Frame(str(file), 0, StructureError(f"{file} holds no structure."))
         except Exception as error:  # the readers of ASE raise whatever comes
             text = " ".join(str(error).split())[:200] or type(error).__name__
-            yield Frame(str(file), index, StructureError(f"{file}: cannot read structure {index} ({text})."))
+            message = f"{file}: cannot read structure {index} ({text}); what follows in this file is not read."
+            yield Frame(str(file), index, StructureError(message))

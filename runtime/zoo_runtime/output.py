@@ -118,7 +118,10 @@ def _extxyz(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[st
         if isinstance(frame.structure, ZooError):
             return
         atoms = frame.structure.copy()
-        atoms.calc = frame.structure.calc  # what the input file says stays in
+        atoms.calc = frame.structure.calc  # what the input file says stays in, but not another model's prediction
+        for kept in (atoms.info, atoms.arrays):
+            for name in [name for name in kept if name.startswith("zoo_")]:
+                del kept[name]
         atoms.info["zoo_model"] = f"{metadata.name}@{metadata.version}"
         if isinstance(result, ZooError):
             atoms.info["zoo_error"] = str(result)

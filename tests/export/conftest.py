@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from zoo.models import Potential, build
 from zoo.train.checkpoint import Trained
 from zoo.train.recipe import parse_recipe
+from zoo.train.weights import weights_sha256
 from zoo_export.describe import describe
 from zoo_export.release import write
 from zoo_registry.metadata import Metadata
@@ -42,8 +44,12 @@ FACTS = {
     "dataset_sha256": "0" * 64,
     "dataset_facts": {"citation": "doi:10.0/0", "license": "CC0-1.0", "systems": 64, "level_of_theory": "pairs"},
     "split": {"train": 40, "val": 10, "test": 14, "seed": 0, "sha256": "0" * 64},
-    "domain": {"smallest_system": 2, "largest_system": 5, "shortest_distance": {"H-O": 0.9}, "range": {}},
-    "periodic": False,
+    "domain": {
+        "smallest_system": 2,
+        "largest_system": 5,
+        "shortest_distance": {"H-O": 0.9},
+        "periodic": False,
+    },
     "epochs": 3,
     "training_seconds": 1.0,
     "hardware": "CPU",
@@ -87,7 +93,9 @@ def make_trained(potential: Potential, folder: Path) -> Trained:
         }
     )
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text('{"test/energy_mae": {"value": 0.5, "unit": "eV", "n": 14}}')
+    metrics = {"test/energy_mae": {"value": 0.5, "unit": "eV", "n": 14}}
+    document = {"weights_sha256": weights_sha256(potential), "metrics": metrics}
+    (folder / "evaluation.json").write_text(json.dumps(document))
     return Trained(potential, recipe, FACTS, folder / "checkpoints" / "best.ckpt")
 
 

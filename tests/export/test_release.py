@@ -7,12 +7,12 @@ import torch
 import yaml
 
 import zoo_export.release as release_module
+from zoo.train.weights import weights_sha256
 from zoo_export.checks import physics
 from zoo_export.eager import Eager
 from zoo_export.release import export, write
 from zoo_export.structures import structures
 from zoo_registry.errors import ExportError, UsageError, ZooError
-from zoo_runtime import keys
 
 
 @pytest.fixture
@@ -24,12 +24,13 @@ def trained(made, tmp_path, monkeypatch):
     model = made("schnet")
     training = model.metadata.training
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    facts = {k: v for k, v in training.items() if k != "recipe"} | {"domain": model.metadata.domain, "periodic": False}
+    facts = {k: v for k, v in training.items() if k != "recipe"} | {"domain": model.metadata.domain}
     found = Trained(
         model.potential, parse_recipe(training["recipe"]), facts, tmp_path / "run" / "checkpoints" / "best.ckpt"
     )
     monkeypatch.setattr(release_module, "load_checkpoint", lambda path: found)
-    (tmp_path / "run" / "evaluation.json").write_text(json.dumps(model.metadata.metrics))
+    document = {"weights_sha256": weights_sha256(model.potential), "metrics": model.metadata.metrics}
+    (tmp_path / "run" / "evaluation.json").write_text(json.dumps(document))
     return found
 
 
@@ -148,6 +149,18 @@ def test_a_run_without_test_errors_is_refused(trained, tmp_path):
         export("run", out=tmp_path / "out")
 
 
+def test_test_errors_of_other_weights_or_of_another_split_are_refused(trained, tmp_path):
+    path = tmp_path / "run" / "evaluation.json"
+    document = json.loads(path.read_text())
+    for changed in (
+        document | {"weights_sha256": "0" * 64},
+        document | {"metrics": {"val/energy_mae": {"value": 1.0, "unit": "eV", "n": 1}}},
+    ):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(UsageError, match="has no test errors yet"):
+            export("run", out=tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -170,4 +183,3 @@ def test_an_energy_model_without_finite_numbers_is_refused(made, tmp_path):
     broken.heads["energy"].scale.fill_(float("nan"))
     with pytest.raises(ExportError, match="deviates by nan"):
         write(broken, model.metadata, tmp_path)
-    assert keys.ENERGY in model.metadata.outputs

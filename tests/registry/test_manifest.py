@@ -32,7 +32,7 @@ def test_a_file_outside_the_release_cannot_be_asked_for(release: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["zoo.json", "model.safetensors", "README.md"])
-def test_one_flipped_bit_in_any_file_is_found(release: Path, name: str) -> None:
+def test_guarantee_03_one_flipped_bit_in_any_file_is_found(release: Path, name: str) -> None:
     content = bytearray((release / name).read_bytes())
     content[len(content) // 2] ^= 1
     (release / name).write_bytes(content)
@@ -41,25 +41,25 @@ def test_one_flipped_bit_in_any_file_is_found(release: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 998])
-def test_a_truncated_file_is_found(release: Path, length: int) -> None:
+def test_guarantee_03_a_truncated_file_is_found(release: Path, length: int) -> None:
     os.truncate(release / "model.safetensors", length)
     with pytest.raises(ReleaseInvalid, match=f"safetensors: expected 999 bytes, got {length}"):
         open_release(release)
 
 
-def test_a_zero_filled_tail_is_found(release: Path) -> None:
+def test_guarantee_03_a_zero_filled_tail_is_found(release: Path) -> None:
     (release / "model.safetensors").write_bytes(b"w" * 500 + b"\0" * 499)
     with pytest.raises(ReleaseInvalid, match="expected sha256"):
         open_release(release)
 
 
-def test_a_missing_file_is_found(release: Path) -> None:
+def test_guarantee_02_a_missing_file_is_found(release: Path) -> None:
     (release / "README.md").unlink()
     with pytest.raises(ReleaseInvalid, match=r"lacks README\.md"):
         open_release(release)
 
 
-def test_an_extra_file_is_found(release: Path) -> None:
+def test_guarantee_02_an_extra_file_is_found(release: Path) -> None:
     (release / "model.pkl").write_bytes(b"")
     with pytest.raises(ReleaseInvalid, match=r"model\.pkl, not in its manifest"):
         open_release(release)
@@ -91,7 +91,7 @@ def test_writing_the_manifest_twice_gives_the_same_bytes(release: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["file", "folder"])
-def test_a_link_in_a_release_is_refused(release: Path, target: str, tmp_path: Path) -> None:
+def test_guarantee_08_a_link_in_a_release_is_refused(release: Path, target: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"w" * 999)
     (tmp_path / "folder").mkdir()
     (release / "model.safetensors").unlink()
@@ -120,7 +120,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "manifest.json", "model.sig"])
-def test_a_manifest_cannot_name_a_file_that_leaves_or_hides(release: Path, name: str) -> None:
+def test_guarantee_08_a_manifest_cannot_name_a_file_that_leaves_or_hides(release: Path, name: str) -> None:
     manifest = json.loads((release / "manifest.json").read_bytes())
     manifest["files"][name] = {"size": 0, "sha256": "0" * 64}
     (release / "manifest.json").write_text(json.dumps(manifest))
@@ -128,13 +128,25 @@ def test_a_manifest_cannot_name_a_file_that_leaves_or_hides(release: Path, name:
         open_release(release)
 
 
-def test_names_that_collide_on_some_file_systems_are_refused(release: Path) -> None:
+def test_guarantee_08_names_that_collide_on_some_file_systems_are_refused(release: Path) -> None:
     (release / "readme.MD").write_text("")
     with pytest.raises(ReleaseInvalid, match="upper and lower case"):
         write_manifest(release)
 
 
-def test_a_newer_manifest_says_upgrade(release: Path) -> None:
+@pytest.mark.parametrize("name", ["model.pkl", "MODEL.PKL", "weights.pth", "last.ckpt", "x.joblib"])
+def test_guarantee_09_a_release_that_lists_a_pickle_is_refused(release: Path, name: str) -> None:
+    (release / name).write_bytes(b"")
+    with pytest.raises(ReleaseInvalid, match="a pickle, which runs code"):
+        write_manifest(release)
+    manifest = json.loads((release / "manifest.json").read_bytes())
+    manifest["files"][name] = {"size": 0, "sha256": "0" * 64}
+    (release / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ReleaseInvalid, match="a pickle, which runs code"):
+        open_release(release)
+
+
+def test_guarantee_14_a_newer_manifest_says_upgrade(release: Path) -> None:
     (release / "manifest.json").write_text('{"schema": 2, "files": {}}')
     with pytest.raises(ReleaseInvalid, match=r"schema 2, this version reads 1; upgrade"):
         open_release(release)

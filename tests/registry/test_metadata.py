@@ -20,7 +20,7 @@ def test_a_document_survives_the_round_trip_byte_for_byte(metadata: Metadata) ->
     assert Metadata.from_json(document).to_json() == document
 
 
-def test_a_newer_schema_says_what_to_install(release: Path) -> None:
+def test_guarantee_14_a_newer_schema_says_what_to_install(release: Path) -> None:
     raw = json.loads((release / "zoo.json").read_bytes())
     raw |= {"schema": 2, "invented_later": 1, "provenance": {"package_version": "9.1.0"}}
     (release / "zoo.json").write_text(json.dumps(raw))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from zoo_registry.errors import ModelError, ModelNotFound, ReleaseInvalid
-from zoo_registry.store import list_releases, pull, resolve
+from zoo_registry.listing import list_releases
+from zoo_registry.store import pull, resolve
 
 
 @pytest.fixture
@@ -26,7 +27,9 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("where", ["bundled", "cache"])
-def test_a_release_on_this_machine_needs_no_network_and_no_hub(tmp_path: Path, make_release, where: str) -> None:
+def test_guarantee_07_a_release_on_this_machine_needs_no_network_and_no_hub(
+    tmp_path: Path, make_release, where: str
+) -> None:
     folder = make_release(tmp_path / where)
     assert resolve("schnet-tiny").path == folder
     assert resolve("schnet-tiny@1.0.0", hub="/no/such/hub").path == folder
@@ -58,7 +61,7 @@ def test_a_missing_release_is_pulled_from_the_hub_and_then_stays(hub, cache, mak
     assert resolve("schnet-tiny") == release
 
 
-def test_a_newer_version_on_the_hub_never_replaces_a_local_one_unasked(hub, cache, make_release) -> None:
+def test_guarantee_12_a_newer_version_on_the_hub_never_replaces_a_local_one_unasked(hub, cache, make_release) -> None:
     make_release(cache)
     make_release(hub, version="1.1.0")
     assert resolve("schnet-tiny", hub=str(hub)).metadata.version == "1.0.0"
@@ -80,7 +83,9 @@ def test_a_path_opens_the_release_there(release, monkeypatch) -> None:
     assert str(resolve("./1.0.0")) == str(resolve("1.0.0")) == "schnet-tiny@1.0.0"
 
 
-def test_an_unknown_name_gives_the_near_one_and_the_list_and_fetches_nothing(hub, cache, make_release) -> None:
+def test_guarantee_13_an_unknown_name_gives_the_near_one_and_the_list_and_fetches_nothing(
+    hub, cache, make_release
+) -> None:
     make_release(cache)
     make_release(cache, name="wacsf-tiny")
     with pytest.raises(ModelNotFound, match=r"did you mean 'schnet-tiny'\? Allowed: schnet-tiny, wacsf-tiny; give"):
@@ -127,7 +132,7 @@ NO_NAMES = [
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_what_is_no_name_is_refused_before_any_file_is_touched(name: str) -> None:
+def test_guarantee_08_what_is_no_name_is_refused_before_any_file_is_touched(name: str) -> None:
     for action in (resolve, pull):
         with pytest.raises(ModelNotFound, match="not a model name"):
             action(name)
@@ -144,11 +149,11 @@ def test_a_path_of_one_file_asks_for_the_folder(release: Path) -> None:
         resolve(str(release / "model.safetensors"))
 
 
-def test_remote_kinds_that_are_not_built_say_so_and_what_to_do() -> None:
-    with pytest.raises(ModelError, match="hf:// come in a later version; download the release folder"):
+def test_an_address_that_names_no_model_or_no_hub_says_what_to_write() -> None:
+    with pytest.raises(ModelError, match=r"hf://owner/repo@\.\.\. needs a version"):
         resolve("hf://owner/repo@main")
-    with pytest.raises(ModelError, match="https:// comes in a later version"):
-        resolve("schnet-tiny", hub="https://example.org/hub")
+    with pytest.raises(ModelError, match=r"is written name\[@version\] with hub=https://"):
+        resolve("https://example.org/hub")
     with pytest.raises(ModelError, match="three slashes"):
         resolve("schnet-tiny", hub="file://host/hub")
 
@@ -182,7 +187,8 @@ def test_one_damaged_release_does_not_hide_the_others_from_the_list(cache, make_
 
 LOAD_WITHOUT_WRITING = """
 import os, sys
-from zoo_registry.store import list_releases, resolve
+from zoo_registry.listing import list_releases
+from zoo_registry.store import resolve
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.utime", "os.link", "os.symlink"}
 def refuse(event, args):
     flags = args[2] if event == "open" else 0
@@ -195,7 +201,7 @@ print(resolve("schnet-tiny"), len(list_releases()))
 """
 
 
-def test_loading_from_a_shared_cache_writes_nothing_at_all(cache, make_release) -> None:
+def test_guarantee_06_loading_from_a_shared_cache_writes_nothing_at_all(cache, make_release) -> None:
     folder = make_release(cache)
     for path in (*folder.iterdir(), folder, folder.parent, cache):
         path.chmod(0o555 if path.is_dir() else 0o444)

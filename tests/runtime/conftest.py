@@ -12,6 +12,7 @@ from onnx import parser
 from zoo_registry.manifest import write_manifest
 from zoo_registry.metadata import Metadata
 from zoo_registry.release import Release, open_release
+from zoo_runtime import Model, cli
 from zoo_runtime.graph import Graph
 
 CUTOFF = 3.0
@@ -169,3 +170,80 @@ def make_release(tmp_path: Path, make_metadata: Callable[..., Metadata]) -> Call
         return open_release(folder)
 
     return make
+
+
+SPRING = 30.0  # eV/Å²
+LENGTH = 1.1  # Å
+
+
+class Springs:
+    """A spring of one length and strength between every two neighbours, and fixed charges of ±0.4 e, as a backend."""
+
+    name = "springs"
+    description = "springs"
+
+    def compute(self, graph: Graph) -> dict[str, np.ndarray]:
+        i, j = graph.edges
+        r = graph.positions[j] + graph.shifts - graph.positions[i]
+        d = np.linalg.norm(r, axis=1)
+        n = len(graph.numbers)
+        pull = (0.5 * SPRING * (d - LENGTH) / d)[:, None] * r  # half of the spring, for each of its two directions
+        forces = np.zeros((n, 3))
+        np.add.at(forces, i, pull)
+        np.subtract.at(forces, j, pull)
+        virial = np.zeros((graph.n_systems, 3, 3))
+        np.add.at(virial, graph.system[i], r[:, :, None] * pull[:, None, :])
+        volume = np.abs(np.linalg.det(graph.cell))[:, None, None]
+        energies = np.bincount(i, 0.25 * SPRING * (d - LENGTH) ** 2, n)
+        dipole = np.zeros((graph.n_systems, 3))
+        np.add.at(dipole, graph.system, np.where(graph.numbers == 1, 0.4, -0.4)[:, None] * graph.positions)
+        return {
+            "energy": np.bincount(graph.system, energies, graph.n_systems),
+            "energies": energies,
+            "forces": forces,
+            "stress": np.divide(virial, volume, out=np.zeros_like(virial), where=volume > 0),
+            "dipole": dipole,
+        }
+
+
+@pytest.fixture
+def spring(make_metadata: Callable[..., Metadata]) -> Callable[..., Model]:
+    """Make a model of springs of 30 eV/Å² and 1.1 Å, with a dipole."""
+
+    def make(**changes: Any) -> Model:
+        dipole = {"dtype": "float64", "shape": ["s", 3], "unit": "e·Å", "per": "system", "gradient_of": None}
+        facts = {
+            "outputs": make_metadata().outputs | {"dipole": dipole},
+            "metrics": {"test/forces_mae": {"value": 0.0, "unit": "eV/Å"}},
+        }
+        return Model(Release(Path("nowhere"), make_metadata(**(facts | changes))), Springs())
+
+    return make
+
+
+@pytest.fixture
+def make_model(backend: PairPotential, make_metadata: Callable[..., Metadata]) -> Callable[..., Model]:
+    """Make a model of the pair potential."""
+    return lambda **changes: Model(Release(Path("nowhere"), make_metadata(**changes)), backend)
+
+
+@pytest.fixture
+def pair_hub(make_release: Callable[..., Release], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    """Put pair-test on the hub, in an empty working folder."""
+    made = make_release()
+    monkeypatch.setenv("ZOO_HUB", str(tmp_path / "hub"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return made
+
+
+@pytest.fixture
+def zoo(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = cli.run([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run

@@ -9,7 +9,7 @@ from ase.build import bulk, fcc111, molecule
 
 from zoo_registry.errors import StructureError
 from zoo_registry.metadata import Metadata
-from zoo_runtime.checks import check_contacts, check_structure
+from zoo_runtime.checks import caveats, check_contacts, check_structure
 from zoo_runtime.graph import single
 
 Make = Callable[..., Metadata]
@@ -17,6 +17,34 @@ Make = Callable[..., Metadata]
 
 def placed(*x: float, **changes: object) -> Atoms:
     return Atoms("H" * len(x), [[value, 0, 0] for value in x], **changes)
+
+
+TRAINED = {"recipe": {"data": {"targets": {"energy": "U0"}}}}
+
+
+@pytest.mark.parametrize("info", [{"charge": 1}, {"Charge": 1}, {"total_charge": -1}, {"spin": 2}, {"Multiplicity": 3}])
+def test_a_charge_or_spin_is_found_under_its_usual_names(make_metadata: Make, info: dict) -> None:
+    with pytest.raises(StructureError, match="was trained for"):
+        check_structure(Atoms("H", info=info), make_metadata())
+
+
+def test_a_structure_smaller_than_any_in_the_training_data_is_an_extrapolation(make_metadata: Make) -> None:
+    (warning,) = check_structure(placed(0, 1), make_metadata(domain={"smallest_system": 3}))
+    assert "2 atoms, the smallest in the training data has 3" in warning
+
+
+def test_an_atom_without_neighbours_is_named(make_metadata: Make) -> None:
+    (warning,) = check_contacts(single(placed(0, 1, 50), 3.0), make_metadata())
+    assert "atom 2 (H) has no neighbour within 3 Å" in warning
+
+
+def test_a_model_trained_without_forces_says_so(make_metadata: Make) -> None:
+    metrics = {"test/forces_rmse": {"value": 1.234, "unit": "eV/Å", "n": 9}}
+    assert caveats(make_metadata(training=TRAINED, metrics=metrics)) == [
+        "pair-test was trained without forces; their test RMSE is 1.2 eV/Å"
+    ]
+    with_forces = {"recipe": {"data": {"targets": {"energy": "E", "forces": "F"}}}}
+    assert caveats(make_metadata(training=with_forces)) == caveats(make_metadata()) == []
 
 
 REFUSED = {

@@ -193,7 +193,7 @@ USAGE = {
     "slip": (["predict", "modle=pair-test", ETHANOL], "did you mean 'model'"),
     "slip with dashes": (["predict", "--modle", "pair-test", ETHANOL], "--modle"),
     "no file": (["predict", "model=pair-test"], "files"),
-    "absent file": (["predict", "model=pair-test", "absent.xyz"], "absent.xyz"),
+
     "unknown suffix": (["predict", "model=pair-test", ETHANOL, "output=o.txt"], ".extxyz, .xyz, .json, .jsonl, .csv"),
     "output is an input": (["predict", "model=pair-test", "mixed.extxyz", "output=mixed.extxyz"], "input files"),
     "no such folder": (["predict", "model=pair-test", ETHANOL, "output=no/o.csv"], "No such file"),
@@ -235,7 +235,7 @@ def test_list_info_and_pull(zoo: Callable, release: Release, tmp_path: Path) -> 
     code, out, _ = zoo("list")
     assert code == 0
     assert out.splitlines()[0].split() == ["name", "version", "where", "test", "error", "description"]
-    assert "pair-test  1.0.0" in out
+    assert "pair-test 1.0.0" in " ".join(out.split())
     assert "energy_mae 0.0123 eV (n = 10,831)" in out
     code, out, _ = zoo("pull", "pair-test")
     assert code == 0
@@ -318,3 +318,35 @@ def test_a_molecule_is_predicted_without_torch() -> None:
     assert "Traceback" not in done.stderr
     done = run_process("--help")
     assert (done.returncode, done.stderr.split()) == (0, [])
+
+
+@pytest.mark.usefixtures("release")
+def test_a_missing_file_or_a_folder_does_not_lose_the_others(zoo: Callable, tmp_path: Path) -> None:
+    code, out, err = zoo("predict", "model=pair-test", ETHANOL, tmp_path / "no.xyz", tmp_path, ETHANOL, "--json")
+    assert code == 1
+    results = [json.loads(line) for line in out.splitlines()]
+    assert ["error" in result for result in results] == [False, True, True, False]
+    assert "does not exist" in results[1]["error"]["message"]
+    assert "is a folder" in results[2]["error"]["message"]
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("release")
+def test_predictions_of_an_earlier_run_do_not_stay_in_the_output(zoo: Callable, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"{name}.extxyz" for name in ("first", "second", "third"))
+    assert zoo("predict", "model=pair-test", ETHANOL, f"output={first}")[0] == 0
+    assert zoo("predict", "model=pair-test", first, f"output={second}", "properties=energy")[0] == 0
+    again = read(second)
+    assert "zoo_energy" in again.info
+    assert "zoo_forces" not in again.arrays
+    again.info["charge"] = 1
+    write(first, again)
+    assert zoo("predict", "model=pair-test", first, f"output={third}")[0] == 1
+    assert {name for name in read(third).info if name.startswith("zoo_")} == {"zoo_model", "zoo_error"}
+
+
+@pytest.mark.usefixtures("release")
+def test_a_table_without_a_number_is_refused(zoo: Callable) -> None:
+    code, _, err = zoo("predict", "model=pair-test", ETHANOL, "properties=stress")
+    assert code == 2
+    assert "--json" in err

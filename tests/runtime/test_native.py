@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_results_repeat_bit_by_bit(file: Path, potential: Potential, threads: in
             assert value.tobytes() == other[name].tobytes()
 
 
+def test_threads_stay_on_the_cores_asked_for(file: Path) -> None:
+    before = os.sched_getaffinity(0)
+    model = native.NativeModel(file, threads=2)
+    try:
+        model.pin([min(before), max(before)])
+        assert os.sched_getaffinity(0) == {min(before)}
+    finally:
+        os.sched_setaffinity(0, before)
+    with pytest.raises(native.UsageError, match="as threads are needed: 2"):
+        model.pin([0])
+    with pytest.raises(native.UsageError, match="no core -1"):
+        model.pin([-1, 0])
+
+
 @pytest.mark.parametrize("instruction_set", ["avx512", "avx2", "baseline"])
 def test_instruction_sets_agree(file: Path, potential: Potential, instruction_set: str) -> None:
     graph = graphs.build([STRUCTURES["triclinic slab"]], potential.cutoff)
@@ -223,6 +238,18 @@ def test_own_neighbor_list_equals_the_given_one(file: Path, potential: Potential
     given = model.compute(graphs.build([atoms], potential.cutoff))
     own = model.compute_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
     np.testing.assert_allclose(own["forces"], given["forces"], rtol=0, atol=1e-10)
+
+
+def test_shortest_distances_of_the_elements(file: Path, potential: Potential) -> None:
+    atoms = STRUCTURES["ethanol"]
+    graph = graphs.build([atoms], potential.cutoff)
+    model = native.NativeModel(file, "float32", 1)
+    shortest = model.compute_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)["shortest"]
+    first, second = atoms.numbers[graph.edges]
+    for row, z in enumerate(model.species):
+        for column, other in enumerate(model.species):
+            expected = graph.distances()[(first == z) & (second == other)].min(initial=np.inf)
+            assert shortest[row, column] == pytest.approx(expected)
 
 
 def exchange(model: native.NativeModel, atoms: Atoms, cutoff: float) -> tuple[float, np.ndarray, np.ndarray]:

@@ -1,5 +1,8 @@
 """ASE databases become caches without losing a digit, and bad ones are refused."""
 
+import errno
+import sqlite3
+
 import ase.db
 import numpy as np
 import pytest
@@ -134,6 +137,24 @@ def test_a_failing_write_leaves_nothing(tmp_path, fail):
     with pytest.raises(KeyboardInterrupt if fail == "raise" else DataError):
         write_database(tmp_path / "set.db", broken(), {}, 4)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk(tmp_path, monkeypatch, file):
+    def full(*args, **values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zoo.data.writer.CacheWriter.append", full)
+    with pytest.raises(DataError, match=r"The disk is full, so .* was not written; free some space"):
+        build_cache(file)
+    assert list(tmp_path.iterdir()) == [file]
+
+    def full_database(*args, **options):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("ase.db.sqlite.SQLite3Database._write", full_database)
+    with pytest.raises(DataError, match=r"cannot be written .database or disk is full.; free some space"):
+        write_database(tmp_path / "other.db", systems(), {}, 3)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_not_a_database(tmp_path):

@@ -187,9 +187,9 @@ def test_command_line(tmp_path, published, tarball):
     path = published.prepare(tmp_path / "data", str(tarball))
     shown = CliRunner().invoke(data_app, ["info", "qm9", "--root", str(tmp_path / "data")], catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "U0 [eV]" in shown.stdout
-    assert f"database: {path}\n" in shown.stdout
-    assert "systems: 130831" in shown.stdout
+    assert " eV (one per system)\n" in shown.stdout.split("U0: ")[1]
+    assert f"prepared: {path}\n" in shown.stdout
+    assert "systems: 5\n" in shown.stdout
     made = CliRunner().invoke(data_app, ["prepare", str(path)], catch_exceptions=False)
     assert f"{path}: 5 systems, 31 atoms" in made.stdout
     assert path.with_suffix(".cache").is_dir()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zoo.data.split import load_split, make_split, save_split, use_split
+from zoo.data.split import Official, load_split, make_split, save_split, use_split
 from zoo_registry.errors import DataError, UsageError
 
 
@@ -89,3 +89,41 @@ def test_changed_or_broken_files(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="is not a split"):
         load_split(path)
+
+
+OFFICIAL = Official("split-1", {"train": np.arange(20, 50), "test": np.arange(50, 60)})
+
+
+def test_published_split_without_validation_part():
+    split = make_split(100, 25, 5, seed=1, official=OFFICIAL)
+    assert split.sizes == {"train": 25, "val": 5, "test": 10}
+    assert sorted(np.concatenate([split.train, split.val])) == list(range(20, 50))
+    assert sorted(split.test) == list(range(50, 60))
+    assert make_split(100, 25, 5, 10, seed=1, official=OFFICIAL).sha256 == split.sha256
+    other = make_split(100, 25, 5, seed=2, official=OFFICIAL)
+    assert set(other.val) != set(split.val)
+    assert other.facts["official"] == "split-1"
+
+
+def test_published_split_with_validation_part():
+    official = Official("within", {"train": np.arange(10), "val": np.arange(10, 20), "test": np.arange(20, 40)})
+    split = make_split(50, 8, 4, 6, seed=0, official=official)
+    assert split.sizes == {"train": 8, "val": 4, "test": 6}
+    for part, indices in official.parts.items():
+        assert set(getattr(split, part)) <= set(indices)
+
+
+@pytest.mark.parametrize("sizes", [(26, 5), (31, 0), (0, 5), (25, -1), (25, 5, 11)])
+def test_more_than_was_published(sizes):
+    with pytest.raises(UsageError, match="from the split 'split-1', which has 30 for train, 10 for test"):
+        make_split(100, *sizes, official=OFFICIAL)
+
+
+def test_published_and_random_splits_are_not_mixed_up(tmp_path):
+    use_split(tmp_path / "a.npz", 100, 25, 5, data="abc", official=OFFICIAL)
+    assert use_split(tmp_path / "a.npz", 100, 25, 5, data="abc", official=OFFICIAL).sizes["test"] == 10
+    with pytest.raises(DataError, match="official=split-1, asked for is None"):
+        use_split(tmp_path / "a.npz", 100, 25, 5, 10, data="abc")
+    use_split(tmp_path / "b.npz", 100, 25, 5, 10, data="abc")
+    with pytest.raises(DataError, match="official=None, asked for is split-1"):
+        use_split(tmp_path / "b.npz", 100, 25, 5, 10, data="abc", official=OFFICIAL)

@@ -340,6 +340,11 @@ def test_an_elemental_network_depends_on_its_own_element_alone(kind):
         ({"representation": {"kind": "schnet", "species": [8, 1]}}, "ascending"),
         ({"heads": {"energy": {"kind": "atomwise", "aggregation": "max"}}}, "allowed: mean, sum"),
         ({"heads": {"energy": {"kind": "dipole"}}}, "dipole_moment"),
+        ({"heads": {"energy": {"kind": "atomwise", "hidden": 5}}}, "hidden"),
+        ({"representation": {"kind": "schnet", "features": "many"}}, "features"),
+        ({"representation": {"kind": "schnet", "gaussians": 1}}, "gaussians is 1 and must be above 1"),
+        ({"representation": {"kind": "schnet", "cutoff": -1.0}}, "cutoff is -1.0 and must be above 0"),
+        ({"representation": {"kind": "wacsf", "zetas": []}}, "zetas"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_what_is_allowed(settings, words):

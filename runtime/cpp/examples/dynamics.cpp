@@ -15,10 +15,12 @@ namespace {
 constexpr double fs = 0.09822694788464063;  // in units of angstrom, eV and atomic mass
 constexpr double step = 0.5 * fs;
 
-const std::map<std::string, std::pair<int, double>> elements = {
-    {"H", {1, 1.008}}, {"C", {6, 12.011}}, {"N", {7, 14.007}}, {"O", {8, 15.999}}, {"F", {9, 18.998}}, {"Si", {14, 28.085}}};
+const std::map<std::string, std::pair<int, double>> elements = {{"H", {1, 1.008}},  {"C", {6, 12.011}},
+                                                                {"N", {7, 14.007}}, {"O", {8, 15.999}},
+                                                                {"F", {9, 18.998}}, {"Si", {14, 28.085}}};
 
-void add(zoo::Structure& structure, std::vector<double>& masses, const std::string& symbol, std::array<double, 3> position) {
+void add(zoo::Structure& structure, std::vector<double>& masses, const std::string& symbol,
+         std::array<double, 3> position) {
     const auto& [number, mass] = elements.at(symbol);
     structure.numbers.push_back(number);
     structure.positions.push_back(position);
@@ -48,7 +50,8 @@ void run(const char* file, const char* xyz, int steps) {
         read_xyz(xyz, structure, masses);
     } else {
         add(structure, masses, "C", {0, 0, 0});
-        for (const std::array<double, 3> r : {std::array<double, 3>{0.7, 0.6, 0.6}, {-0.6, -0.6, 0.6}, {-0.6, 0.6, -0.6}, {0.6, -0.6, -0.6}}) {
+        for (const std::array<double, 3> r :
+             {std::array<double, 3>{0.7, 0.6, 0.6}, {-0.6, -0.6, 0.6}, {-0.6, 0.6, -0.6}, {0.6, -0.6, -0.6}}) {
             add(structure, masses, "H", r);
         }
     }

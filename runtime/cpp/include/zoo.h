@@ -92,6 +92,8 @@ typedef struct zoo_results {
     double* atom_virials;   /* [n_atoms, 3, 3] eV, half of each edge's share to either end */
     double* edge_gradients; /* [n_edges, 3] eV/A, dE/dr_ij; the two directions of a pair share theirs equally */
     double* contributions;  /* [n_heads, n_local] what each atom adds to each property (zoo_model_head) */
+    double* shortest;       /* [n_species, n_species] angstrom, shortest distance of each pair of elements within the
+                             * cutoff, in the order of zoo_model_species; infinity where there is none */
 } zoo_results;
 
 ZOO_API int zoo_abi_version(void);
@@ -129,6 +131,9 @@ ZOO_API void zoo_model_table_errors(const zoo_model* model, int* intervals, doub
 /* threads >= 1. Results are bitwise repeatable for a given number of threads. */
 ZOO_API zoo_status zoo_session_create(const zoo_model* model, int threads, zoo_session** session);
 ZOO_API void zoo_session_free(zoo_session* session);
+/* Keep the calling thread on cores[0] and the session's other threads on the next ones; as many cores as threads.
+ * Worth it where the machine is not shared, or where the system puts all threads on one core. Linux only. */
+ZOO_API zoo_status zoo_session_pin(zoo_session* session, int n, const int* cores);
 
 /* Everything at once, from edges. Edges beyond the cutoff are allowed and add nothing. */
 ZOO_API zoo_status zoo_compute(zoo_session* session, const zoo_graph* graph, const zoo_results* results);

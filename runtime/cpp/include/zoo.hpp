@@ -54,7 +54,9 @@ class Model {
     std::string metadata() const { return zoo_model_metadata(get()); }
     double cutoff() const { return zoo_model_cutoff(get()); }
     double interaction_range() const { return zoo_model_interaction_range(get()); }
-    std::vector<int> species() const { return {zoo_model_species(get()), zoo_model_species(get()) + zoo_model_n_species(get())}; }
+    std::vector<int> species() const {
+        return {zoo_model_species(get()), zoo_model_species(get()) + zoo_model_n_species(get())};
+    }
     const zoo_model* get() const { return model_.get(); }
 
   private:
@@ -94,7 +96,9 @@ class Session {
         return out;
     }
 
-    void operator()(const zoo_graph& graph, const zoo_results& results) { check(zoo_compute(session_.get(), &graph, &results)); }
+    void operator()(const zoo_graph& graph, const zoo_results& results) {
+        check(zoo_compute(session_.get(), &graph, &results));
+    }
     zoo_session* get() const { return session_.get(); }
 
   private:

@@ -49,11 +49,14 @@ zoo::Options read(const zoo_options* given) {
     zoo_options options;
     zoo_options_init(&options);
     if (given) {
-        if (given->size != sizeof options) zoo::bad_argument("zoo_options has another size than this library's; use zoo_options_init");
+        if (given->size != sizeof options)
+            zoo::bad_argument("zoo_options has another size than this library's; use zoo_options_init");
         options = *given;
     }
-    if (options.dtype != ZOO_FLOAT32 && options.dtype != ZOO_FLOAT64) zoo::bad_argument("dtype must be ZOO_FLOAT32 or ZOO_FLOAT64");
-    if (options.filters != ZOO_TABULATED && options.filters != ZOO_EXACT) zoo::bad_argument("filters must be ZOO_TABULATED or ZOO_EXACT");
+    if (options.dtype != ZOO_FLOAT32 && options.dtype != ZOO_FLOAT64)
+        zoo::bad_argument("dtype must be ZOO_FLOAT32 or ZOO_FLOAT64");
+    if (options.filters != ZOO_TABULATED && options.filters != ZOO_EXACT)
+        zoo::bad_argument("filters must be ZOO_TABULATED or ZOO_EXACT");
     if (!(options.tolerance >= 1e-12 && options.tolerance <= 1)) zoo::bad_argument("tolerance must be from 1e-12 to 1");
     return {options.dtype == ZOO_FLOAT64, options.filters == ZOO_EXACT, options.tolerance, options.instruction_set};
 }
@@ -70,7 +73,9 @@ int zoo_abi_version(void) { return ZOO_ABI_VERSION; }
 const char* zoo_version(void) { return ZOO_VERSION; }
 const char* zoo_last_error(void) { return message; }
 
-void zoo_options_init(zoo_options* options) { *options = {sizeof(zoo_options), ZOO_FLOAT32, ZOO_TABULATED, 2e-7, nullptr}; }
+void zoo_options_init(zoo_options* options) {
+    *options = {sizeof(zoo_options), ZOO_FLOAT32, ZOO_TABULATED, 2e-7, nullptr};
+}
 
 zoo_status zoo_model_load(const char* path, const zoo_options* options, zoo_model** model) {
     return guard([&] { load(zoo::Safetensors::open(required(path, "path")), options, required(model, "model")); });
@@ -126,13 +131,25 @@ zoo_status zoo_session_create(const zoo_model* model, int threads, zoo_session**
 
 void zoo_session_free(zoo_session* session) { delete session; }
 
-zoo_status zoo_compute(zoo_session* session, const zoo_graph* graph, const zoo_results* results) {
-    return guard([&] { required(session, "session")->session.compute(*required(graph, "graph"), *required(results, "results")); });
+zoo_status zoo_session_pin(zoo_session* session, int n, const int* cores) {
+    return guard([&] {
+        zoo::Session& s = required(session, "session")->session;
+        if (n != s.threads()) zoo::bad_argument("as many cores as threads are needed: " + std::to_string(s.threads()));
+        s.pin({required(cores, "cores"), cores + n});
+    });
 }
 
-zoo_status zoo_compute_structure(zoo_session* session, const zoo_structure* structure, double skin, const zoo_results* results) {
+zoo_status zoo_compute(zoo_session* session, const zoo_graph* graph, const zoo_results* results) {
     return guard([&] {
-        required(session, "session")->session.compute(*required(structure, "structure"), skin, *required(results, "results"));
+        required(session, "session")->session.compute(*required(graph, "graph"), *required(results, "results"));
+    });
+}
+
+zoo_status zoo_compute_structure(zoo_session* session, const zoo_structure* structure, double skin,
+                                 const zoo_results* results) {
+    return guard([&] {
+        required(session, "session")
+            ->session.compute(*required(structure, "structure"), skin, *required(results, "results"));
     });
 }
 
@@ -160,7 +177,8 @@ zoo_status zoo_layers_end(zoo_session* session, const zoo_results* results) {
 
 // Calls f(worker, atom, row) for each of n atoms: those listed, or those from `first` on.
 template <class Row, class F>
-static zoo_status rows(const zoo_session* session, int64_t n, const int* atoms, int64_t first, Row* buffer, const F& f) {
+static zoo_status rows(const zoo_session* session, int64_t n, const int* atoms, int64_t first, Row* buffer,
+                       const F& f) {
     return guard([&] {
         const zoo::Session& s = required(session, "session")->session;
         const int features = s.model().engine->features;
@@ -177,20 +195,24 @@ zoo_status zoo_pack_features(const zoo_session* session, int64_t n, const int* a
 }
 
 zoo_status zoo_unpack_features(zoo_session* session, int64_t n, int64_t first, const double* buffer) {
-    return rows(session, n, nullptr, first, buffer, [](zoo::Worker& w, int atom, const double* row) { w.set_features(atom, row); });
+    return rows(session, n, nullptr, first, buffer,
+                [](zoo::Worker& w, int atom, const double* row) { w.set_features(atom, row); });
 }
 
 zoo_status zoo_pack_gradients(const zoo_session* session, int64_t n, int64_t first, double* buffer) {
-    return rows(session, n, nullptr, first, buffer, [](zoo::Worker& w, int atom, double* row) { w.get_gradients(atom, row); });
+    return rows(session, n, nullptr, first, buffer,
+                [](zoo::Worker& w, int atom, double* row) { w.get_gradients(atom, row); });
 }
 
 zoo_status zoo_unpack_gradients(zoo_session* session, int64_t n, const int* atoms, const double* buffer) {
-    return rows(session, n, atoms, 0, buffer, [](zoo::Worker& w, int atom, const double* row) { w.add_gradients(atom, row); });
+    return rows(session, n, atoms, 0, buffer,
+                [](zoo::Worker& w, int atom, const double* row) { w.add_gradients(atom, row); });
 }
 
 zoo_status zoo_selftest(zoo_session* session, const char* golden_json, double* energy_error, double* force_error) {
     return guard([&] {
-        const zoo::Deviation d = zoo::selftest(required(session, "session")->session, required(golden_json, "golden_json"));
+        const zoo::Deviation d =
+            zoo::selftest(required(session, "session")->session, required(golden_json, "golden_json"));
         if (energy_error) *energy_error = d.energy;
         if (force_error) *force_error = d.forces;
     });

@@ -20,7 +20,8 @@ struct Dense {
         Buffer<T> plain(std::size_t(in) * columns, T(0)), turned(std::size_t(out) * rows, T(0));
         for (int i = 0; i < in; ++i) {
             for (int o = 0; o < out; ++o) {
-                plain[std::size_t(i) * columns + o] = turned[std::size_t(o) * rows + i] = T(w[std::size_t(i) * out + o]);
+                plain[std::size_t(i) * columns + o] = turned[std::size_t(o) * rows + i] =
+                    T(w[std::size_t(i) * out + o]);
             }
         }
         forward_weight = Buffer<T>(plain.size());
@@ -34,13 +35,15 @@ struct Dense {
     // c [n, padded(out)] from a [n, padded(in)].
     void forward(const Kernels<T>& kernels, int n, const T* a, T* c, Then then, T* slope = nullptr) const {
         const int columns = padded(out);
-        kernels.multiply({n, in, columns, a, padded(in), forward_weight.data(), bias.data(), c, columns, slope, columns, then});
+        kernels.multiply(
+            {n, in, columns, a, padded(in), forward_weight.data(), bias.data(), c, columns, slope, columns, then});
     }
 
     // c [n, padded(in)] from the gradient a [n, padded(out)].
     void reverse(const Kernels<T>& kernels, int n, const T* a, T* c, Then then, T* slope = nullptr) const {
         const int columns = padded(in);
-        kernels.multiply({n, out, columns, a, padded(out), reverse_weight.data(), nullptr, c, columns, slope, columns, then});
+        kernels.multiply(
+            {n, out, columns, a, padded(out), reverse_weight.data(), nullptr, c, columns, slope, columns, then});
     }
 };
 
@@ -87,7 +90,8 @@ class Readout {
         const Dense<T>& end = layers.back();
         const int columns = padded(end.in);
         if (layers.size() == 1) {
-            for (int r = 0; r < n; ++r) std::copy_n(end.reverse_weight.data(), columns, gradient + std::size_t(r) * columns);
+            for (int r = 0; r < n; ++r)
+                std::copy_n(end.reverse_weight.data(), columns, gradient + std::size_t(r) * columns);
             return;
         }
         T* slope = slopes_[layers.size() - 2].data();

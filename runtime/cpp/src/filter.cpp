@@ -34,11 +34,11 @@ struct Filter {
         const Buffer<double>& none = Buffer<double>(std::size_t(features), 0.0);
         layers[0].forward(kernels, n, basis.data(), hidden.data(), Then::activate, slope.data());
         // The tangents pass through the same layers without their biases.
-        kernels.multiply({n, layers[0].in, features, change.data(), gaussians, layers[0].forward_weight.data(), none.data(),
-                          tangent.data(), features, slope.data(), features, Then::chain});
+        kernels.multiply({n, layers[0].in, features, change.data(), gaussians, layers[0].forward_weight.data(),
+                          none.data(), tangent.data(), features, slope.data(), features, Then::chain});
         layers[1].forward(kernels, n, hidden.data(), w.data(), Then::store);
-        kernels.multiply({n, layers[1].in, features, tangent.data(), features, layers[1].forward_weight.data(), none.data(),
-                          dw.data(), features, nullptr, 0, Then::store});
+        kernels.multiply({n, layers[1].in, features, tangent.data(), features, layers[1].forward_weight.data(),
+                          none.data(), dw.data(), features, nullptr, 0, Then::store});
         for (int p = 0; p < n; ++p) {
             const double angle = 3.14159265358979323846 / cutoff * distances[p];
             const double f = 0.5 * (std::cos(angle) + 1), df = -0.5 * 3.14159265358979323846 / cutoff * std::sin(angle);

@@ -53,8 +53,14 @@ class Parser {
             case '{': value.data = object(depth); break;
             case '[': value.data = array(depth); break;
             case '"': value.data = string(); break;
-            case 't': word("true"); value.data = true; break;
-            case 'f': word("false"); value.data = false; break;
+            case 't':
+                word("true");
+                value.data = true;
+                break;
+            case 'f':
+                word("false");
+                value.data = false;
+                break;
             case 'n': word("null"); break;
             default: value.data = number();
         }
@@ -202,7 +208,8 @@ bool Value::boolean(const char* where) const { return get<bool>(*this, where, "t
 long long Value::integer(const char* where, long long low, long long high) const {
     const double value = number(where);
     if (value != std::floor(value) || value < double(low) || value > double(high)) {
-        bad_file(std::string(where) + " must be an integer from " + std::to_string(low) + " to " + std::to_string(high));
+        bad_file(std::string(where) + " must be an integer from " + std::to_string(low) + " to " +
+                 std::to_string(high));
     }
     return static_cast<long long>(value);
 }

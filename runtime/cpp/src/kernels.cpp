@@ -4,10 +4,10 @@
 
 namespace zoo {
 
-#define ZOO_DECLARE(isa)                             \
-    namespace isa {                                  \
-    extern const Kernels<float> float_kernels;       \
-    extern const Kernels<double> double_kernels;     \
+#define ZOO_DECLARE(isa)                         \
+    namespace isa {                              \
+    extern const Kernels<float> float_kernels;   \
+    extern const Kernels<double> double_kernels; \
     }
 ZOO_DECLARE(baseline)
 #ifdef ZOO_X86_KERNELS
@@ -24,13 +24,12 @@ struct Set {
     bool usable;
 };
 
-
 const Set* find_set(const char* name) {
     static const Set sets[] = {
 #ifdef ZOO_X86_KERNELS
         {"avx512", &avx512::float_kernels, &avx512::double_kernels,
-         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512bw")},
+         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")},
         {"avx2", &avx2::float_kernels, &avx2::double_kernels,
          __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
 #endif

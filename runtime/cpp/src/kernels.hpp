@@ -55,16 +55,17 @@ struct Kernels {
     void (*gather)(const Pairs<T>&, const T* table, int columns, const T* y, T* m, bool both);
     // slope[p] += W'(d) . (g[b] y[a] + g[a] y[b]) and, where x is given, x[a] += W g[b], x[b] += W g[a];
     // without `both` only slope[p] += W' . g[b] y[a] and x[a] += W g[b].
-    void (*gather_reverse)(const Pairs<T>&, const T* table, int columns, const T* y, const T* g, T* x, T* slope, bool both);
+    void (*gather_reverse)(const Pairs<T>&, const T* table, int columns, const T* y, const T* g, T* x, T* slope,
+                           bool both);
     // value[p] = W(d), derivative[p] = W'(d): [count, columns]; either may be null.
     void (*evaluate)(const Pairs<T>&, const T* table, int columns, T* value, T* derivative);
-    // Sums over neighbours for symmetry functions. The table holds `angular` columns v, then `radial` columns w; `sums` has
-    // rows of 5 * angular + radial columns: of v, of v times the unit vector's x, y and z, of v squared, and of w.
+    // Sums over neighbours for symmetry functions. The table holds `angular` columns v, then `radial` columns w; `sums`
+    // has rows of 5 * angular + radial columns: of v, of v times the unit vector's x, y and z, of v squared, and of w.
     // Adds each pair to row a and, where `both`, with the unit vector [count, 3] turned round, to row b.
     void (*describe)(const Pairs<T>&, const T* table, int angular, int radial, const T* unit, T* sums, bool both);
     // From the gradients of the sums: slope[p] = [dE/dd, dE/du], each [count, 4].
-    void (*describe_reverse)(const Pairs<T>&, const T* table, int angular, int radial, const T* unit, const T* sums, T* slope,
-                             bool both);
+    void (*describe_reverse)(const Pairs<T>&, const T* table, int angular, int radial, const T* unit, const T* sums,
+                             T* slope, bool both);
 };
 
 // The best set for this machine, or the named one ("baseline", "avx2", "avx512"); null if it cannot run here.

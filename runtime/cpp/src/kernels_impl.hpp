@@ -1,6 +1,6 @@
 // The kernels, written with the vector extensions of GCC and Clang. A source file defines ZOO_ISA (a namespace) and
-// ZOO_VECTOR_BYTES and includes this file once. Nothing from the standard library may be called here: an inline function
-// of it would be compiled for this instruction set and then be linked into code for all machines.
+// ZOO_VECTOR_BYTES and includes this file once. Nothing from the standard library may be called here: an inline
+// function of it would be compiled for this instruction set and then be linked into code for all machines.
 #pragma once
 
 #include <cstdint>
@@ -80,9 +80,9 @@ inline vec<double> exp_negative(vec<double> x) {
     const vec<double> n = shifted - 6755399441055744.0;
     const vec<double> r = (x - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6;
     vec<double> p = all(1.0 / 6227020800.0);
-    constexpr double inverse_factorial[] = {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
-                                            1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,     1.0 / 6,
-                                            0.5,             1.0,            1.0};
+    constexpr double inverse_factorial[] = {
+        1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720,
+        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
     for (const double c : inverse_factorial) p = p * r + c;
     const auto scale = (Simd<double>::bits)shifted << 52;
     return (vec<double>)((Simd<double>::bits)p + scale);
@@ -211,11 +211,23 @@ inline vec<T> combine(const T* row, int columns, const vec<T> (&w)[spline_order]
     return value;
 }
 
+// Neighbours come in the order of their distances, so nothing but this tells the machine which row is next.
+template <class T>
+inline void prefetch_row(const T* row, int columns) {
+    for (int c = 0; c < columns; c += 64 / int(sizeof(T))) __builtin_prefetch(row + c);
+}
+constexpr int64_t prefetch_ahead = 3;
+
 template <class T, bool both>
 void gather_pairs(const Pairs<T>& pairs, const T* table, int columns, const T* y, T* m) {
     for (int64_t p = 0; p < pairs.count; ++p) {
         const std::ptrdiff_t a = std::ptrdiff_t(pairs.a[p]) * columns, b = std::ptrdiff_t(pairs.b[p]) * columns;
         const T* row = table + std::ptrdiff_t(pairs.row[p]) * columns;
+        if (p + prefetch_ahead < pairs.count) {
+            const std::ptrdiff_t next = std::ptrdiff_t(pairs.b[p + prefetch_ahead]) * columns;
+            prefetch_row(y + next, columns);
+            if (both) prefetch_row(m + next, columns);
+        }
         vec<T> w[spline_order];
         for (int k = 0; k < spline_order; ++k) w[k] = all(pairs.weight[p * 2 * spline_order + k]);
 #pragma GCC unroll 2
@@ -238,6 +250,12 @@ void gather_pairs_reverse(const Pairs<T>& pairs, const T* table, int columns, co
     for (int64_t p = 0; p < pairs.count; ++p) {
         const std::ptrdiff_t a = std::ptrdiff_t(pairs.a[p]) * columns, b = std::ptrdiff_t(pairs.b[p]) * columns;
         const T* row = table + std::ptrdiff_t(pairs.row[p]) * columns;
+        if (p + prefetch_ahead < pairs.count) {
+            const std::ptrdiff_t next = std::ptrdiff_t(pairs.b[p + prefetch_ahead]) * columns;
+            prefetch_row(g + next, columns);
+            if (both) prefetch_row(y + next, columns);
+            if (both && spread) prefetch_row(x + next, columns);
+        }
         vec<T> w[spline_order], dw[spline_order];
         for (int k = 0; k < spline_order; ++k) w[k] = all(pairs.weight[p * 2 * spline_order + k]);
         for (int k = 0; k < spline_order; ++k) dw[k] = all(pairs.weight[(p * 2 + 1) * spline_order + k]);
@@ -259,7 +277,8 @@ void gather_pairs_reverse(const Pairs<T>& pairs, const T* table, int columns, co
 }
 
 template <class T>
-void gather_reverse(const Pairs<T>& pairs, const T* table, int columns, const T* y, const T* g, T* x, T* slope, bool both) {
+void gather_reverse(const Pairs<T>& pairs, const T* table, int columns, const T* y, const T* g, T* x, T* slope,
+                    bool both) {
     if (both && x) gather_pairs_reverse<T, true, true>(pairs, table, columns, y, g, x, slope);
     else if (both) gather_pairs_reverse<T, true, false>(pairs, table, columns, y, g, x, slope);
     else if (x) gather_pairs_reverse<T, false, true>(pairs, table, columns, y, g, x, slope);
@@ -318,8 +337,8 @@ void describe(const Pairs<T>& pairs, const T* table, int angular, int radial, co
 }
 
 template <class T>
-void describe_reverse(const Pairs<T>& pairs, const T* table, int angular, int radial, const T* unit, const T* sums, T* slope,
-                      bool both) {
+void describe_reverse(const Pairs<T>& pairs, const T* table, int angular, int radial, const T* unit, const T* sums,
+                      T* slope, bool both) {
     const int columns = angular + radial, width = 5 * angular + radial;
     for (int64_t p = 0; p < pairs.count; ++p) {
         const T* row = table + std::ptrdiff_t(pairs.row[p]) * columns;

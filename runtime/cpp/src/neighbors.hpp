@@ -1,17 +1,15 @@
 // A neighbour list for hosts that have none, kept while it is known to be complete.
 #pragma once
 
+#include "lattice.hpp"
 #include "pairs.hpp"
 
 namespace zoo {
 
-struct Cell {
-    double vectors[3][3];  // rows
-    bool periodic[3];
-    bool any() const { return periodic[0] || periodic[1] || periodic[2]; }
+// How many lattice vectors lie between an atom and its image.
+struct Image {
+    int32_t x, y, z;
 };
-
-Cell read_cell(const zoo_structure& structure);  // checked
 
 class NeighborList {
   public:
@@ -22,13 +20,11 @@ class NeighborList {
 
   private:
     bool complete(const zoo_structure& structure, const Cell& cell, double cutoff, double skin) const;
-    void build(const zoo_structure& structure, const Cell& cell, double cutoff);
+    void build(const zoo_structure& structure, const Cell& cell, double reach);
+    void sort_pairs();
     void measure(const zoo_structure& structure, const Cell& cell);
 
-    struct Image {
-        int32_t x, y, z;
-    };
-    std::vector<Image> images_;  // of each pair
+    std::vector<Image> images_;  // of each pair: r = r_b + image - r_a
     std::vector<double> positions_;
     Cell cell_{};
     double reach_ = 0;

@@ -9,9 +9,9 @@
 namespace zoo {
 namespace {
 
-constexpr int reorder_from = 400;      // below, everything stays in the cache in any order
-constexpr double cell_spacing = 2.5;   // angstrom
-constexpr double same = 1e-6;          // angstrom: rounding of the host's vectors
+constexpr int reorder_from = 400;     // below, everything stays in the cache in any order
+constexpr double cell_spacing = 2.5;  // angstrom
+constexpr double same = 1e-6;         // angstrom: rounding of the host's vectors
 
 Vector edge_vector(const zoo_graph& graph, int64_t e) {
     if (graph.vectors) return {graph.vectors[3 * e], graph.vectors[3 * e + 1], graph.vectors[3 * e + 2]};
@@ -109,7 +109,8 @@ void PairList::join(const zoo_graph& graph) {
                            opposite(v, edge_vector(graph, other.edge));
                 });
                 const bool both = partner != stop;
-                pairs.push_back({h->up ? low : h->high, h->up ? h->high : low, both, h->edge, both ? partner->edge : -1});
+                pairs.push_back(
+                    {h->up ? low : h->high, h->up ? h->high : low, both, h->edge, both ? partner->edge : -1});
                 if (both) partner->edge = -1;
             }
             group = stop;
@@ -126,7 +127,8 @@ void PairList::measure(const zoo_graph& graph) {
         distances[p] = std::sqrt(v.x * v.x + v.y * v.y + v.z * v.z);
         if (!(distances[p] > 1e-4 && distances[p] < 1e12)) {
             throw Error(ZOO_ERROR_STRUCTURE, "atoms " + std::to_string(host(pairs[p].a)) + " and " +
-                                                 std::to_string(host(pairs[p].b)) + " coincide or are not at finite places");
+                                                 std::to_string(host(pairs[p].b)) +
+                                                 " coincide or are not at finite places");
         }
     }
 }

@@ -15,20 +15,21 @@ struct Vector {
 };
 
 struct Pair {
-    int32_t a, b;   // r points from a to b
-    bool both;      // false: only the edge with centre a is there
-    int64_t ab, ba; // its edges in the host's list, or -1
+    int32_t a, b;    // r points from a to b
+    bool both;       // false: only the edge with centre a is there
+    int64_t ab, ba;  // its edges in the host's list, or -1
 };
 
 class PairList {
   public:
     int n_atoms = 0, n_local = 0;
-    std::vector<Pair> pairs;       // those of systems and atoms that come first, first
-    std::vector<Vector> vectors;   // of this step
+    std::vector<Pair> pairs;      // those of systems and atoms that come first, first
+    std::vector<Vector> vectors;  // of this step
     std::vector<double> distances;
-    std::vector<int32_t> order;    // host's index of each atom; empty where it is the same
+    std::vector<int32_t> order;  // host's index of each atom; empty where it is the same
 
-    // Joins the edges of a checked graph; atoms are put in an order that keeps neighbours close together where this pays.
+    // Joins the edges of a checked graph; atoms are put in an order that keeps neighbours close together where this
+    // pays.
     void build(const zoo_graph& graph, bool may_reorder);
     // Distances of this step; throws if two atoms of an edge coincide.
     void measure(const zoo_graph& graph);

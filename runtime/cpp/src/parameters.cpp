@@ -31,13 +31,14 @@ Network shared_network(const Safetensors& file, const std::string& prefix, const
     for (std::size_t k = 0; k + 1 < widths.size(); ++k) {
         const int in = widths[k], out = widths[k + 1];
         const std::string name = prefix + "." + std::to_string(2 * k);
-        network.layers.push_back({in, out, transposed(file.read(name + ".weight", {out, in}), out, in),
-                                  file.read(name + ".bias", {out})});
+        network.layers.push_back(
+            {in, out, transposed(file.read(name + ".weight", {out, in}), out, in), file.read(name + ".bias", {out})});
     }
     return network;
 }
 
-Network elemental_network(const Safetensors& file, const std::string& prefix, const std::vector<int>& widths, int copies) {
+Network elemental_network(const Safetensors& file, const std::string& prefix, const std::vector<int>& widths,
+                          int copies) {
     Network network;
     network.copies = copies;
     for (std::size_t k = 0; k + 1 < widths.size(); ++k) {
@@ -98,7 +99,8 @@ WacsfParameters read_wacsf(const Safetensors& file, const json::Value& settings,
     return out;
 }
 
-Head read_head(const Safetensors& file, const std::string& name, const json::Value& settings, int features, int elements) {
+Head read_head(const Safetensors& file, const std::string& name, const json::Value& settings, int features,
+               int elements) {
     Head head;
     head.name = name;
     head.kind = settings.at("kind", "a head").string("kind");
@@ -109,7 +111,8 @@ Head read_head(const Safetensors& file, const std::string& name, const json::Val
                  "; this engine knows atomwise, elemental_atomwise, dipole_moment and elemental_dipole_moment");
     }
     std::vector<int> widths{features};
-    if (const json::Value* hidden = settings.find("hidden"); hidden && !hidden->is_null() && !hidden->array("hidden").empty()) {
+    if (const json::Value* hidden = settings.find("hidden");
+        hidden && !hidden->is_null() && !hidden->array("hidden").empty()) {
         for (const auto& width : hidden->array("hidden")) widths.push_back(int(width.integer("hidden", 1, 4096)));
     } else {
         widths.push_back(std::max(features / 2, 1));

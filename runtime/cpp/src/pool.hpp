@@ -24,6 +24,8 @@ class Pool {
     // Calls task(0) ... task(count - 1), some at the same time, and returns when all are done. The first exception of a
     // task is thrown here. A task must not call run.
     void run(int count, const Task& task);
+    // Keeps the calling thread on the first of the cores and the others on the next ones.
+    void pin(const std::vector<int>& cores);
 
   private:
     void serve();
@@ -33,8 +35,8 @@ class Pool {
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     const Task* task_ = nullptr;
-    int count_ = 0, busy_ = 0;
-    std::atomic<int> next_{0};
+    int count_ = 0;
+    std::atomic<int> next_{0}, busy_{0};
     std::atomic<unsigned> round_{0};
     bool stop_ = false;
     std::exception_ptr error_;

@@ -3,12 +3,6 @@
 #include <algorithm>
 
 namespace zoo {
-namespace {
-
-constexpr int group_atoms = 32;
-
-}  // namespace
-
 template <class T>
 void Records<T>::clear() {
     entries_.clear();
@@ -22,7 +16,18 @@ void Records<T>::reserve() {
     reserve_rows(row_, n);
     reserve_rows(weight_, n * 2 * spline_order);
     reserve_rows(slope, n);
+    find_groups();
     std::fill_n(slope.begin(), n, T(0));
+}
+
+template <class T>
+void Records<T>::find_groups() {
+    groups_.clear();
+    for (std::size_t r = 0; r < entries_.size(); ++r) {
+        const int32_t index = entries_[r].a / group_atoms;
+        if (groups_.empty() || groups_.back().index != index) groups_.push_back({index, r, r});
+        groups_.back().end = r + 1;
+    }
 }
 
 template <class T>
@@ -35,12 +40,13 @@ void Records<T>::place(const Tables<T>& tables, const double* distances) {
         keys_[r] = std::min(int32_t(distances[entries_[r].pair] * inverse), tables.intervals - 1);
     }
     std::vector<int32_t> start(std::size_t(tables.intervals) + 1);
-    for (std::size_t from = 0, to; from < entries_.size(); from = to) {
-        const int32_t group = entries_[from].a / group_atoms;
+    for (const Group& group : groups_) {
         std::fill(start.begin(), start.end(), 0);
-        for (to = from; to < entries_.size() && entries_[to].a / group_atoms == group; ++to) ++start[std::size_t(keys_[to]) + 1];
+        for (std::size_t r = group.begin; r < group.end; ++r) ++start[std::size_t(keys_[r]) + 1];
         for (std::size_t k = 1; k < start.size(); ++k) start[k] += start[k - 1];
-        for (std::size_t r = from; r < to; ++r) sorted_[from + std::size_t(start[std::size_t(keys_[r])]++)] = entries_[r];
+        for (std::size_t r = group.begin; r < group.end; ++r) {
+            sorted_[group.begin + std::size_t(start[std::size_t(keys_[r])]++)] = entries_[r];
+        }
     }
     entries_.swap(sorted_);
     for (std::size_t r = 0; r < entries_.size(); ++r) {
@@ -103,7 +109,7 @@ void make_blocks(const Part& part, double cutoff, int n_blocks, std::vector<Bloc
             const int32_t a = pairs[p].a - part.first_atom, b = pairs[p].b - part.first_atom;
             const bool a_here = here(a), b_here = here(b);
             if (pairs[p].both) {
-                if (a_here && b_here) block.inside.add(a, b, p);
+                if (a_here && b_here) block.inside.add(std::min(a, b), std::max(a, b), p);
                 else if (a_here) block.across.add(a, b, p);
                 else if (b_here) block.across.add(b, a, p);
             } else {

@@ -58,7 +58,8 @@ Safetensors::Safetensors(std::vector<unsigned char> bytes, std::string source)
     uint64_t header = 0;
     for (int i = 7; i >= 0; --i) header = header << 8 | bytes_[std::size_t(i)];
     if (header > max_header || header > bytes_.size() - 8) {
-        bad_file(source_ + " states a header of " + std::to_string(header) + " bytes, more than it holds or is allowed");
+        bad_file(source_ + " states a header of " + std::to_string(header) +
+                 " bytes, more than it holds or is allowed");
     }
     read_header(std::size_t(header));
     check_layout();

@@ -11,8 +11,6 @@
 namespace zoo {
 namespace {
 
-constexpr int row_block = 48;  // atoms whose rows stay in the fastest cache from one product to the next
-
 template <class T>
 struct Interaction {
     Dense<T> in, out0, out1;
@@ -30,10 +28,10 @@ class SchNet final : public Engine {
     Buffer<T> embedding, first_message;  // [S, columns]: x and y of each element before the first interaction
     std::vector<Interaction<T>> interactions;
     std::vector<Head> heads;
-    std::vector<Layers<T>> readouts;       // of the heads, one a head and element (the same where shared)
+    std::vector<Layers<T>> readouts;  // of the heads, one a head and element (the same where shared)
     int energy_head;
-    Tables<T> tables;                      // empty where exact
-    std::vector<Functions> filters;        // where exact
+    Tables<T> tables;                // empty where exact
+    std::vector<Functions> filters;  // where exact
 };
 
 template <class T>
@@ -55,22 +53,25 @@ class SchNetWorker final : public Worker {
         std::copy_n(rows.data() + std::size_t(atom) * f_, model_.features, row);
     }
     const T* filter(const Records<T>& records, int layer, Buffer<T>& exact) const;
-    void update(int from, int to, int layer);
-    void update_reverse(int from, int to, int layer);
+    void update(int from, int to, int layer, T* hidden);
+    void update_reverse(int from, int to, int layer, T* hidden);
 
     const SchNet<T>& model_;
     const std::size_t f_;
     Part part_{};
     std::vector<Block<T>> blocks_;
-    int next_ = 0;                          // layer whose messages the host exchanges
-    Buffer<T> x_, m_, dx_, dy_;             // features, sums of messages (then their gradients), gradients of x and y
-    std::vector<Buffer<T>> y_, slope_;      // of each layer: messages, slopes of the activation
+    int next_ = 0;                      // layer whose messages the host exchanges
+    Buffer<T> x_, m_, dx_, dy_;         // features, sums of messages (then their gradients), gradients of x and y
+    std::vector<Buffer<T>> y_, slope_;  // of each layer: messages, slopes of the activation
 };
 
 template <class T>
 SchNet<T>::SchNet(const Parameters& parameters, const Options& options)
-    : kernels(*zoo::kernels<T>(options.instruction_set)), cutoff(parameters.cutoff),
-      columns(padded(parameters.schnet.features)), heads(parameters.heads), energy_head(parameters.energy_head()) {
+    : kernels(*zoo::kernels<T>(options.instruction_set)),
+      cutoff(parameters.cutoff),
+      columns(padded(parameters.schnet.features)),
+      heads(parameters.heads),
+      energy_head(parameters.energy_head()) {
     const SchNetParameters& p = parameters.schnet;
     layers = int(p.interactions.size());
     features = p.features;
@@ -82,7 +83,8 @@ SchNet<T>::SchNet(const Parameters& parameters, const Options& options)
     const int elements = int(parameters.species.size());
     embedding.assign(std::size_t(elements) * columns, T(0));
     for (int s = 0; s < elements; ++s) {
-        for (int c = 0; c < features; ++c) embedding[std::size_t(s) * columns + c] = T(p.embedding[std::size_t(s) * features + c]);
+        for (int c = 0; c < features; ++c)
+            embedding[std::size_t(s) * columns + c] = T(p.embedding[std::size_t(s) * features + c]);
     }
     first_message = Buffer<T>(embedding.size());
     interactions[0].in.forward(kernels, elements, embedding.data(), first_message.data(), Then::store);
@@ -114,11 +116,13 @@ SchNet<T>::SchNet(const Parameters& parameters, const Options& options)
         intervals = tables.intervals;
         value_error = tables.error.value;
         slope_error = tables.error.slope;
-        std::snprintf(text, sizeof text, "filters from %d intervals of quintic splines (largest error of a slope %.1e of the largest slope)",
-                      intervals, slope_error);
+        std::snprintf(
+            text, sizeof text,
+            "filters from %d intervals of quintic splines (largest error of a slope %.1e of the largest slope)",
+            intervals, slope_error);
     }
-    description = "SchNet with " + std::to_string(features) + " features and " + std::to_string(layers) + " interactions, " +
-                  (sizeof(T) == 4 ? "float32" : "float64") + ", " + kernels.name + ", " + text;
+    description = "SchNet with " + std::to_string(features) + " features and " + std::to_string(layers) +
+                  " interactions, " + (sizeof(T) == 4 ? "float32" : "float64") + ", " + kernels.name + ", " + text;
 }
 
 template <class T>
@@ -157,7 +161,8 @@ const T* SchNetWorker<T>::filter(const Records<T>& records, int layer, Buffer<T>
     const std::size_t narrow = std::size_t(model_.features);
     exact.assign((2 * records.size() + spline_order) * f_, T(0));
     std::vector<double> distances(records.size()), w(records.size() * narrow), dw(records.size() * narrow);
-    for (std::size_t r = 0; r < records.size(); ++r) distances[r] = part_.list->distances[part_.first_pair + records.pair(r)];
+    for (std::size_t r = 0; r < records.size(); ++r)
+        distances[r] = part_.list->distances[part_.first_pair + records.pair(r)];
     model_.filters[std::size_t(layer)](int(records.size()), distances.data(), w.data(), dw.data());
     for (std::size_t r = 0; r < records.size(); ++r) {
         for (std::size_t c = 0; c < narrow; ++c) {
@@ -174,23 +179,31 @@ void SchNetWorker<T>::forward(int layer) {
     for_blocks(part_, blocks_, [&](Block<T>& block, int) {
         const int last = std::min(block.to, part_.n_local);
         std::fill(m_.data() + std::size_t(block.from) * f_, m_.data() + std::size_t(block.to) * f_, T(0));
-        Buffer<T> exact;
-        for (Records<T>* records : {&block.inside, &block.across, &block.outgoing}) {
+        Buffer<T> exact, hidden(group_atoms * f_);
+        for (const Records<T>* records : {&block.across, &block.outgoing}) {
             model_.kernels.gather(records->pairs(), filter(*records, layer, exact), model_.columns, y, m_.data(),
-                                  records == &block.inside);
+                                  false);
         }
-        for (int i = block.from; i < last; i += row_block) update(i, std::min(i + row_block, last), layer);
+        // Once the pairs of a group are done nothing more is added to its rows.
+        const T* table = filter(block.inside, layer, exact);
+        auto group = block.inside.groups().begin();
+        for (int from = block.from, to; from < block.to; from = to) {
+            to = std::min((from / group_atoms + 1) * group_atoms, block.to);
+            if (group != block.inside.groups().end() && group->index == from / group_atoms) {
+                model_.kernels.gather(block.inside.pairs(*group++), table, model_.columns, y, m_.data(), true);
+            }
+            if (from < last) update(from, std::min(to, last), layer, hidden.data());
+        }
     });
     next_ = std::min(layer + 1, model_.layers - 1);
 }
 
 // From the sums of messages to the features, and to the messages of the next layer.
 template <class T>
-void SchNetWorker<T>::update(int from, int to, int layer) {
+void SchNetWorker<T>::update(int from, int to, int layer, T* hidden) {
     const int n = to - from;
     const std::size_t at = std::size_t(from) * f_, l = std::size_t(layer);
     const auto& interaction = model_.interactions[l];
-    T* hidden = dx_.data() + at;  // not in use before the reverse pass
     interaction.out0.forward(model_.kernels, n, m_.data() + at, hidden, Then::activate, slope_[l].data() + at);
     interaction.out1.forward(model_.kernels, n, hidden, x_.data() + at, Then::add);
     if (layer + 1 < model_.layers) {
@@ -202,15 +215,16 @@ template <class T>
 void SchNetWorker<T>::read_out(double* const* contributions, bool gradients) {
     for_blocks(part_, blocks_, [&](Block<T>& block, int) {
         Readout<T> readout;
-        T value[row_block];
+        T value[group_atoms];
         const int last = std::min(block.to, part_.n_local);
-        for (int from = block.from; from < last; from += row_block) {
-            const int n = std::min(row_block, last - from);
+        for (int from = block.from; from < last; from += group_atoms) {
+            const int n = std::min(group_atoms, last - from);
             const std::size_t at = std::size_t(from) * f_;
             for (std::size_t h = 0; h < model_.heads.size(); ++h) {
                 const Head& head = model_.heads[h];
                 const bool wanted = gradients && int(h) == model_.energy_head;
-                readout(model_.kernels, model_.readouts[h], n, x_.data() + at, value, wanted ? dx_.data() + at : nullptr);
+                readout(model_.kernels, model_.readouts[h], n, x_.data() + at, value,
+                        wanted ? dx_.data() + at : nullptr);
                 for (int i = 0; i < n; ++i) {
                     contributions[h][from + i] =
                         head.scale * double(value[i]) + head.reference[std::size_t(part_.elements[from + i])];
@@ -222,31 +236,42 @@ void SchNetWorker<T>::read_out(double* const* contributions, bool gradients) {
 
 // From the gradients of the features to those of the sums of messages, which take their place.
 template <class T>
-void SchNetWorker<T>::update_reverse(int from, int to, int layer) {
+void SchNetWorker<T>::update_reverse(int from, int to, int layer, T* hidden) {
     const int n = to - from;
     const std::size_t at = std::size_t(from) * f_, l = std::size_t(layer);
     if (layer + 1 < model_.layers) {
         model_.interactions[l + 1].in.reverse(model_.kernels, n, dy_.data() + at, dx_.data() + at, Then::add);
     }
     const auto& interaction = model_.interactions[l];
-    T* hidden = x_.data() + at;  // the features have been read out
     interaction.out1.reverse(model_.kernels, n, dx_.data() + at, hidden, Then::chain, slope_[l].data() + at);
     interaction.out0.reverse(model_.kernels, n, hidden, m_.data() + at, Then::store);
 }
 
 template <class T>
 void SchNetWorker<T>::reverse(int layer) {
-    for_blocks(part_, blocks_, [&](Block<T>& block, int) {
-        const int last = std::min(block.to, part_.n_local);
-        for (int i = block.from; i < last; i += row_block) update_reverse(i, std::min(i + row_block, last), layer);
-        if (layer) std::fill(dy_.data() + std::size_t(block.from) * f_, dy_.data() + std::size_t(block.to) * f_, T(0));
-    });
     const T* y = y_[std::size_t(layer)].data();
+    T* dy = layer ? dy_.data() : nullptr;
+    for_blocks(part_, blocks_, [&](Block<T>& block, int) {
+        Buffer<T> exact, hidden(group_atoms * f_);
+        const T* table = filter(block.inside, layer, exact);
+        auto group = block.inside.groups().rbegin();
+        // Backwards, since the pairs of a group need the gradients of this and later ones.
+        for (int to = block.to, from; to > block.from; to = from) {
+            from = std::max((to - 1) / group_atoms * group_atoms, block.from);
+            if (from < part_.n_local) update_reverse(from, std::min(to, part_.n_local), layer, hidden.data());
+            if (layer) std::fill(dy + std::size_t(from) * f_, dy + std::size_t(to) * f_, T(0));
+            if (group != block.inside.groups().rend() && group->index == from / group_atoms) {
+                T* slope = block.inside.slope.data() + group->begin;
+                model_.kernels.gather_reverse(block.inside.pairs(*group++), table, model_.columns, y, m_.data(), dy,
+                                              slope, true);
+            }
+        }
+    });
     for_blocks(part_, blocks_, [&](Block<T>& block, int) {
         Buffer<T> exact;
-        for (Records<T>* records : {&block.inside, &block.across, &block.incoming}) {
-            model_.kernels.gather_reverse(records->pairs(), filter(*records, layer, exact), model_.columns, y, m_.data(),
-                                          layer ? dy_.data() : nullptr, records->slope.data(), records == &block.inside);
+        for (Records<T>* records : {&block.across, &block.incoming}) {
+            model_.kernels.gather_reverse(records->pairs(), filter(*records, layer, exact), model_.columns, y,
+                                          m_.data(), dy, records->slope.data(), false);
         }
     });
 }
@@ -260,7 +285,8 @@ void SchNetWorker<T>::pair_gradients(Vector* gradients) {
                 const std::size_t pair = records->pair(r), p = part_.first_pair + pair;
                 const double s = scale * double(records->slope[r]) / part_.list->distances[p];
                 const Vector& v = part_.list->vectors[p];
-                gradients[pair] = {gradients[pair].x + s * v.x, gradients[pair].y + s * v.y, gradients[pair].z + s * v.z};
+                gradients[pair] = {gradients[pair].x + s * v.x, gradients[pair].y + s * v.y,
+                                   gradients[pair].z + s * v.z};
             }
         }
     }

@@ -22,10 +22,12 @@ std::vector<double> matrix(const json::Value& rows, const char* name) {
 
 Deviation compare(Session& session, const json::Value& golden) {
     std::vector<int64_t> numbers;
-    for (const auto& z : golden.at("numbers", "a structure").array("numbers")) numbers.push_back(z.integer("numbers", 1, 118));
+    for (const auto& z : golden.at("numbers", "a structure").array("numbers"))
+        numbers.push_back(z.integer("numbers", 1, 118));
     const std::vector<double> positions = matrix(golden.at("positions", "a structure"), "positions");
     const std::vector<double> expected = matrix(golden.at("forces", "a structure"), "forces");
-    if (positions.size() != 3 * numbers.size() || expected.size() != positions.size()) bad_file("golden.json: sizes do not match");
+    if (positions.size() != 3 * numbers.size() || expected.size() != positions.size())
+        bad_file("golden.json: sizes do not match");
     zoo_structure structure{};
     structure.size = sizeof structure;
     structure.n_atoms = int64_t(numbers.size());
@@ -46,8 +48,10 @@ Deviation compare(Session& session, const json::Value& golden) {
     results.forces = forces.data();
     session.compute(structure, 0.0, results);
     Deviation out;
-    out.energy = std::abs(energy - golden.at("energy", "a structure").number("energy")) / std::max<double>(1, double(numbers.size()));
-    for (std::size_t i = 0; i < forces.size(); ++i) out.forces = std::max(out.forces, std::abs(forces[i] - expected[i]));
+    out.energy = std::abs(energy - golden.at("energy", "a structure").number("energy")) /
+                 std::max<double>(1, double(numbers.size()));
+    for (std::size_t i = 0; i < forces.size(); ++i)
+        out.forces = std::max(out.forces, std::abs(forces[i] - expected[i]));
     return out;
 }
 

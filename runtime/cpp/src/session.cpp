@@ -13,8 +13,10 @@ constexpr int part_atoms = 192;  // systems that go through the network together
 
 void check(const zoo_graph& graph, std::size_t layers_call) {
     const int64_t most = std::numeric_limits<int32_t>::max() / 2;
-    if (graph.size != sizeof(zoo_graph)) bad_argument("zoo_graph has another size than this library's; compare the versions");
-    if (graph.n_local < 0 || graph.n_local > graph.n_atoms || graph.n_atoms > most) bad_argument("0 <= n_local <= n_atoms must hold");
+    if (graph.size != sizeof(zoo_graph))
+        bad_argument("zoo_graph has another size than this library's; compare the versions");
+    if (graph.n_local < 0 || graph.n_local > graph.n_atoms || graph.n_atoms > most)
+        bad_argument("0 <= n_local <= n_atoms must hold");
     if (graph.n_edges < 0 || graph.n_edges > int64_t(1) << 40) bad_argument("n_edges is out of range");
     if (graph.n_systems < 1 || graph.n_systems > most) bad_argument("n_systems must be at least 1");
     if (graph.n_systems > 1 && (!graph.system || graph.n_local != graph.n_atoms || layers_call)) {
@@ -25,20 +27,23 @@ void check(const zoo_graph& graph, std::size_t layers_call) {
     if (graph.n_edges && !graph.vectors && !graph.positions) bad_argument("either vectors or positions must be given");
     for (int64_t i = 0; graph.system && i < graph.n_local; ++i) {
         const int64_t low = i ? graph.system[i - 1] : 0;
-        if (graph.system[i] < low || graph.system[i] >= graph.n_systems) bad_argument("system must ascend from 0 to n_systems - 1");
+        if (graph.system[i] < low || graph.system[i] >= graph.n_systems)
+            bad_argument("system must ascend from 0 to n_systems - 1");
     }
     for (int64_t e = 0; e < graph.n_edges; ++e) {
         const int64_t i = graph.centers[e], j = graph.neighbors[e];
         if (i < 0 || i >= graph.n_local || j < 0 || j >= graph.n_atoms) {
-            bad_argument("edge " + std::to_string(e) + " joins atoms " + std::to_string(i) + " and " + std::to_string(j) +
-                         "; centres must be local atoms and neighbours must exist");
+            bad_argument("edge " + std::to_string(e) + " joins atoms " + std::to_string(i) + " and " +
+                         std::to_string(j) + "; centres must be local atoms and neighbours must exist");
         }
-        if (graph.n_systems > 1 && graph.system[i] != graph.system[j]) bad_argument("edge " + std::to_string(e) + " joins two systems");
+        if (graph.n_systems > 1 && graph.system[i] != graph.system[j])
+            bad_argument("edge " + std::to_string(e) + " joins two systems");
     }
 }
 
 void check(const zoo_results& results) {
-    if (results.size != sizeof(zoo_results)) bad_argument("zoo_results has another size than this library's; compare the versions");
+    if (results.size != sizeof(zoo_results))
+        bad_argument("zoo_results has another size than this library's; compare the versions");
 }
 
 void add_product(double* to, const Vector& r, const Vector& g, double factor) {
@@ -53,7 +58,8 @@ void add_product(double* to, const Vector& r, const Vector& g, double factor) {
 Model::Model(const Safetensors& file, const Options& options)
     : parameters(read_parameters(file)), engine(make_engine(parameters, options)) {}
 
-Session::Session(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), pool_(threads), row_of_(119, -1) {
+Session::Session(std::shared_ptr<const Model> model, int threads)
+    : model_(std::move(model)), pool_(threads), row_of_(119, -1) {
     const auto& species = model_->parameters.species;
     for (std::size_t s = 0; s < species.size(); ++s) row_of_[std::size_t(species[s])] = int32_t(s);
 }
@@ -78,8 +84,9 @@ void Session::set_elements(const PairList& list, const int64_t* numbers) {
         if (row < 0) {
             std::string allowed;
             for (const int s : model_->parameters.species) allowed += (allowed.empty() ? "" : ", ") + std::to_string(s);
-            throw Error(ZOO_ERROR_STRUCTURE, "atom " + std::to_string(list.host(i)) + " has atomic number " + std::to_string(z) +
-                                                 "; " + model_->parameters.name + " knows " + allowed);
+            throw Error(ZOO_ERROR_STRUCTURE, "atom " + std::to_string(list.host(i)) + " has atomic number " +
+                                                 std::to_string(z) + "; " + model_->parameters.name + " knows " +
+                                                 allowed);
         }
         elements_[std::size_t(i)] = row;
     }
@@ -115,10 +122,13 @@ void Session::compute(const zoo_graph& graph, const zoo_results& results) {
 
 void Session::compute(const zoo_structure& structure, double skin, const zoo_results& results) {
     stage_ = Stage::none;
-    if (structure.size != sizeof(zoo_structure)) bad_argument("zoo_structure has another size than this library's; compare the versions");
+    if (structure.size != sizeof(zoo_structure))
+        bad_argument("zoo_structure has another size than this library's; compare the versions");
     check(results);
-    if (structure.n_atoms < 0 || structure.n_atoms > std::numeric_limits<int32_t>::max() / 2) bad_argument("n_atoms is out of range");
-    if (structure.n_atoms && (!structure.numbers || !structure.positions)) bad_argument("numbers or positions is missing");
+    if (structure.n_atoms < 0 || structure.n_atoms > std::numeric_limits<int32_t>::max() / 2)
+        bad_argument("n_atoms is out of range");
+    if (structure.n_atoms && (!structure.numbers || !structure.positions))
+        bad_argument("numbers or positions is missing");
     if (!(skin >= 0 && skin <= 100)) bad_argument("skin must be from 0 to 100 angstrom");
     if (results.edge_gradients) bad_argument("edge_gradients needs edges; use zoo_compute");
     const bool gradients = wants_gradients(results);
@@ -138,15 +148,23 @@ std::vector<double*> Session::contributions(int from) {
 
 Part Session::part(const PairList& list, int first_system, int last_system, Pool* pool) const {
     const bool whole = first_system == 0 && std::size_t(last_system) + 1 == start_.size();
-    const int from = whole ? 0 : start_[std::size_t(first_system)], to = whole ? list.n_atoms : start_[std::size_t(last_system)];
+    const int from = whole ? 0 : start_[std::size_t(first_system)],
+              to = whole ? list.n_atoms : start_[std::size_t(last_system)];
     const auto below = [](const Pair& pair, int atom) { return std::min(pair.a, pair.b) < atom; };
     const auto begin = std::lower_bound(list.pairs.begin(), list.pairs.end(), from, below);
     const auto end = std::lower_bound(begin, list.pairs.end(), to, below);
-    return {&list, from, to - from, whole ? list.n_local : to - from, std::size_t(begin - list.pairs.begin()),
-            std::size_t(end - begin), elements_.data() + from, pool};
+    return {&list,
+            from,
+            to - from,
+            whole ? list.n_local : to - from,
+            std::size_t(begin - list.pairs.begin()),
+            std::size_t(end - begin),
+            elements_.data() + from,
+            pool};
 }
 
-void Session::run_part(const PairList& list, std::size_t w, int first_system, int last_system, Pool* pool, bool gradients) {
+void Session::run_part(const PairList& list, std::size_t w, int first_system, int last_system, Pool* pool,
+                       bool gradients) {
     Worker& network = *workers_[w];
     const Part piece = part(list, first_system, last_system, pool);
     const int layers = model_->engine->layers;
@@ -174,27 +192,44 @@ void Session::run(const PairList& list, bool gradients) {
         std::atomic<int> next{0};
         pool_.run(crews, [&](int crew) {
             for (int i = next++; i < parts; i = next++) {
-                run_part(list, std::size_t(crew), cuts[std::size_t(i)], cuts[std::size_t(i) + 1], crews > 1 ? nullptr : &pool_, gradients);
+                run_part(list, std::size_t(crew), cuts[std::size_t(i)], cuts[std::size_t(i) + 1],
+                         crews > 1 ? nullptr : &pool_, gradients);
             }
         });
         return;
     }
     worker(0);
-    for (int i = 0; i < parts; ++i) run_part(list, 0, cuts[std::size_t(i)], cuts[std::size_t(i) + 1], &pool_, gradients);
+    for (int i = 0; i < parts; ++i)
+        run_part(list, 0, cuts[std::size_t(i)], cuts[std::size_t(i) + 1], &pool_, gradients);
 }
 
 void Session::collect(const PairList& list, const zoo_results& results) {
     collect_energies(list, results);
     collect_gradients(list, results);
+    if (results.shortest) collect_shortest(list, results.shortest);
+}
+
+void Session::collect_shortest(const PairList& list, double* shortest) const {
+    const std::size_t s = model_->parameters.species.size();
+    std::fill_n(shortest, s * s, std::numeric_limits<double>::infinity());
+    for (std::size_t p = 0; p < list.pairs.size(); ++p) {
+        if (!(list.distances[p] < model_->parameters.cutoff)) continue;
+        const std::size_t a = std::size_t(elements_[std::size_t(list.pairs[p].a)]);
+        const std::size_t b = std::size_t(elements_[std::size_t(list.pairs[p].b)]);
+        shortest[a * s + b] = shortest[b * s + a] = std::min(shortest[a * s + b], list.distances[p]);
+    }
 }
 
 void Session::collect_energies(const PairList& list, const zoo_results& results) {
     const std::size_t n = std::size_t(list.n_local), heads = model_->parameters.heads.size();
     for (const double value : contributions_) {
-        if (!std::isfinite(value)) throw Error(ZOO_ERROR_STRUCTURE, "the prediction is not a finite number; the structure is far from the training data");
+        if (!std::isfinite(value))
+            throw Error(ZOO_ERROR_STRUCTURE,
+                        "the prediction is not a finite number; the structure is far from the training data");
     }
     for (std::size_t h = 0; h < heads && results.contributions; ++h) {
-        for (std::size_t i = 0; i < n; ++i) results.contributions[h * n + std::size_t(list.host(int(i)))] = contributions_[h * n + i];
+        for (std::size_t i = 0; i < n; ++i)
+            results.contributions[h * n + std::size_t(list.host(int(i)))] = contributions_[h * n + i];
     }
     const int head = model_->parameters.energy_head();
     if (head < 0) return;
@@ -234,7 +269,8 @@ void Session::collect_gradients(const PairList& list, const zoo_results& results
 }
 
 void Session::require_stage(Stage stage, int layer, const char* call) const {
-    if (stage_ != stage || layer_ != layer) bad_argument(std::string(call) + " was called out of turn; see zoo.h for the order");
+    if (stage_ != stage || layer_ != layer)
+        bad_argument(std::string(call) + " was called out of turn; see zoo.h for the order");
 }
 
 void Session::begin(const zoo_graph& graph) {

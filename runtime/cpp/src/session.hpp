@@ -19,6 +19,8 @@ class Session {
     void compute(const zoo_graph& graph, const zoo_results& results);
     void compute(const zoo_structure& structure, double skin, const zoo_results& results);
     int64_t builds() const { return neighbors_.builds; }
+    int threads() const { return pool_.size(); }
+    void pin(const std::vector<int>& cores) { pool_.pin(cores); }
     const Model& model() const { return *model_; }
 
     void begin(const zoo_graph& graph);
@@ -33,11 +35,13 @@ class Session {
     void set_elements(const PairList& list, const int64_t* numbers);
     void set_systems(const zoo_graph* graph, int n_local);
     void run(const PairList& list, bool gradients);
-    void run_part(const PairList& list, std::size_t worker, int first_system, int last_system, Pool* pool, bool gradients);
+    void run_part(const PairList& list, std::size_t worker, int first_system, int last_system, Pool* pool,
+                  bool gradients);
     Part part(const PairList& list, int first_system, int last_system, Pool* pool) const;
     void collect(const PairList& list, const zoo_results& results);
     void collect_energies(const PairList& list, const zoo_results& results);
     void collect_gradients(const PairList& list, const zoo_results& results);
+    void collect_shortest(const PairList& list, double* shortest) const;
     std::vector<double*> contributions(int from);
     Worker& worker(std::size_t i);
     bool wants_gradients(const zoo_results& results) const;
@@ -46,7 +50,7 @@ class Session {
     std::shared_ptr<const Model> model_;
     Pool pool_;
     std::vector<std::unique_ptr<Worker>> workers_;
-    std::vector<int32_t> row_of_;      // of each atomic number, or -1
+    std::vector<int32_t> row_of_;  // of each atomic number, or -1
     PairList list_;
     NeighborList neighbors_;
     std::vector<int32_t> elements_, system_;  // of each atom, in the list's order

@@ -29,7 +29,8 @@ void filter(std::vector<double>& samples, int count, int columns) {
     }
 }
 
-std::vector<double> call(const Functions& functions, const std::vector<double>& at, int columns, std::vector<double>& slopes) {
+std::vector<double> call(const Functions& functions, const std::vector<double>& at, int columns,
+                         std::vector<double>& slopes) {
     std::vector<double> values(at.size() * std::size_t(columns));
     slopes.resize(values.size());
     functions(int(at.size()), at.data(), values.data(), slopes.data());
@@ -47,7 +48,8 @@ std::vector<double> fit_spline(const Functions& functions, int columns, double e
     return {from, from + std::ptrdiff_t(intervals + 5) * columns};
 }
 
-TableError measure_spline(const std::vector<double>& table, const Functions& functions, int columns, double end, int intervals) {
+TableError measure_spline(const std::vector<double>& table, const Functions& functions, int columns, double end,
+                          int intervals) {
     const double h = end / intervals;
     std::vector<double> at, exact_slopes;
     for (int k = 0; k < intervals; ++k) {

@@ -21,12 +21,14 @@ struct TableError {
 // Coefficients [intervals + 5, columns] of splines through the functions on [0, end].
 std::vector<double> fit_spline(const Functions& functions, int columns, double end, int intervals);
 // Measured between the knots.
-TableError measure_spline(const std::vector<double>& table, const Functions& functions, int columns, double end, int intervals);
+TableError measure_spline(const std::vector<double>& table, const Functions& functions, int columns, double end,
+                          int intervals);
 
 // Weights of the six rows at t in [0, 1] of an interval of length h, and of their slopes.
 template <class T>
 inline void spline_weights(double t, double h, T* w) {
-    const double s = 1 - t, t2 = t * t, t3 = t2 * t, t4 = t2 * t2, s2 = s * s, s4 = s2 * s2, c = 1.0 / 120, d = 1 / (24 * h);
+    const double s = 1 - t, t2 = t * t, t3 = t2 * t, t4 = t2 * t2, s2 = s * s, s4 = s2 * s2, c = 1.0 / 120,
+                 d = 1 / (24 * h);
     w[0] = T(c * s4 * s);
     w[1] = T(c * (26 - 50 * t + 20 * t2 + 20 * t3 - 20 * t4 + 5 * t4 * t));
     w[2] = T(c * (66 - 60 * t2 + 30 * t4 - 10 * t4 * t));

@@ -11,7 +11,8 @@ constexpr double pi = 3.14159265358979323846;
 template <class T>
 bool present(const T* sums, int angular, int radial) {
     const auto some = [](T value) { return value != 0; };
-    return std::any_of(sums, sums + angular, some) || std::any_of(sums + 5 * angular, sums + 5 * angular + radial, some);
+    return std::any_of(sums, sums + angular, some) ||
+           std::any_of(sums + 5 * angular, sums + 5 * angular + radial, some);
 }
 
 }  // namespace
@@ -21,7 +22,8 @@ bool angular_is_separable(const WacsfParameters& p) {
 }
 
 template <class T>
-void symmetry_functions(const WacsfParameters& p, const SumLayout& layout, int n_elements, const T* sums, T* functions) {
+void symmetry_functions(const WacsfParameters& p, const SumLayout& layout, int n_elements, const T* sums,
+                        T* functions) {
     std::fill_n(functions, p.features(), T(0));
     const bool separable = angular_is_separable(p);
     const int w = layout.width(), n = layout.angular, K = p.angular, L = p.exponents;
@@ -36,12 +38,14 @@ void symmetry_functions(const WacsfParameters& p, const SumLayout& layout, int n
             const T* b = sums + q * w;
             if (q != s && !present(b, n, layout.radial)) continue;
             for (int c = 0; c < p.angular_channels; ++c) {
-                const T weight = T((q == s ? 1 : 2) * p.angular_weight[std::size_t((s * n_elements + q) * p.angular_channels + c)]);
+                const T weight =
+                    T((q == s ? 1 : 2) * p.angular_weight[std::size_t((s * n_elements + q) * p.angular_channels + c)]);
                 if (weight == 0) continue;
                 T* to = functions + p.radial * p.radial_channels + c * K * L;
                 for (int k = 0; k < K; ++k) {
                     const T self = q == s ? a[4 * n + k] : T(0), even = a[k] * b[k] - self;
-                    const T odd = a[n + k] * b[n + k] + a[2 * n + k] * b[2 * n + k] + a[3 * n + k] * b[3 * n + k] - self;
+                    const T odd =
+                        a[n + k] * b[n + k] + a[2 * n + k] * b[2 * n + k] + a[3 * n + k] * b[3 * n + k] - self;
                     for (int l = 0; l < L; ++l) to[k * L + l] += weight * (even + T(p.lambda[std::size_t(l)]) * odd);
                 }
             }
@@ -50,7 +54,8 @@ void symmetry_functions(const WacsfParameters& p, const SumLayout& layout, int n
 }
 
 template <class T>
-void symmetry_functions_reverse(const WacsfParameters& p, const SumLayout& layout, int n_elements, const T* functions, T* sums) {
+void symmetry_functions_reverse(const WacsfParameters& p, const SumLayout& layout, int n_elements, const T* functions,
+                                T* sums) {
     const int w = layout.width(), n = layout.angular, K = p.angular, L = p.exponents;
     std::vector<T> out(std::size_t(n_elements * w), T(0));
     std::vector<char> here(static_cast<std::size_t>(n_elements));
@@ -105,7 +110,8 @@ namespace {
 
 // Calls f(j, k, cos, function index, h, theta, dtheta/dcos) for each pair of neighbours, channel and exponent.
 template <class Pair, class Function>
-void for_pairs(const AngularBasis& basis, const std::vector<Neighbor>& neighbors, const Pair& enter, const Function& f) {
+void for_pairs(const AngularBasis& basis, const std::vector<Neighbor>& neighbors, const Pair& enter,
+               const Function& f) {
     const WacsfParameters& p = basis.parameters;
     const int elements = int(std::lround(std::sqrt(double(p.angular_weight.size()) / p.angular_channels)));
     for (std::size_t j = 0; j < neighbors.size(); ++j) {
@@ -114,7 +120,8 @@ void for_pairs(const AngularBasis& basis, const std::vector<Neighbor>& neighbors
             const double cosine = (a.r[0] * b.r[0] + a.r[1] * b.r[1] + a.r[2] * b.r[2]) / (a.d * b.d);
             if (!enter(j, k, cosine)) continue;
             for (int c = 0; c < p.angular_channels; ++c) {
-                const double h = p.angular_weight[std::size_t((a.element * elements + b.element) * p.angular_channels + c)];
+                const double h =
+                    p.angular_weight[std::size_t((a.element * elements + b.element) * p.angular_channels + c)];
                 for (int l = 0; l < p.exponents && h != 0; ++l) {
                     const double zeta = p.zeta[std::size_t(l)], lambda = p.lambda[std::size_t(l)];
                     const double base = std::max(1 + lambda * cosine, 0.0);
@@ -169,8 +176,8 @@ void angular_functions(const AngularBasis& basis, const std::vector<Neighbor>& n
     });
 }
 
-void angular_functions_reverse(const AngularBasis& basis, const std::vector<Neighbor>& neighbors, const double* functions,
-                               double* gradients) {
+void angular_functions_reverse(const AngularBasis& basis, const std::vector<Neighbor>& neighbors,
+                               const double* functions, double* gradients) {
     const std::vector<Side> arms = sides(basis, neighbors);
     Side third(basis.parameters.angular);
     std::fill(third.value.begin(), third.value.end(), 1.0);

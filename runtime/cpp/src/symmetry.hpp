@@ -22,7 +22,8 @@ void symmetry_functions(const WacsfParameters& p, const SumLayout& layout, int n
 
 // gradients of the sums, in their place, from those of the functions.
 template <class T>
-void symmetry_functions_reverse(const WacsfParameters& p, const SumLayout& layout, int n_elements, const T* functions, T* sums);
+void symmetry_functions_reverse(const WacsfParameters& p, const SumLayout& layout, int n_elements, const T* functions,
+                                T* sums);
 
 // A neighbour of the atom in the middle, for angular functions of any kind.
 struct Neighbor {
@@ -41,7 +42,7 @@ struct AngularBasis {
 // Adds the angular functions [K * L * C'] of one atom, by all pairs of neighbours.
 void angular_functions(const AngularBasis& basis, const std::vector<Neighbor>& neighbors, double* functions);
 // Adds dE/dr of each neighbour, [neighbors, 3].
-void angular_functions_reverse(const AngularBasis& basis, const std::vector<Neighbor>& neighbors, const double* functions,
-                               double* gradients);
+void angular_functions_reverse(const AngularBasis& basis, const std::vector<Neighbor>& neighbors,
+                               const double* functions, double* gradients);
 
 }  // namespace zoo

@@ -1,5 +1,5 @@
-// Atom-centred symmetry functions, https://doi.org/10.1063/1.5019667 and https://doi.org/10.1063/1.3553717, with a network
-// for each element.
+// Atom-centred symmetry functions, https://doi.org/10.1063/1.5019667 and https://doi.org/10.1063/1.3553717, with a
+// network for each element.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -38,7 +38,8 @@ template <class T>
 class WacsfWorker final : public Worker {
   public:
     explicit WacsfWorker(const Wacsf<T>& model)
-        : model_(model), columns_(std::size_t(padded(model.functions.features()))),
+        : model_(model),
+          columns_(std::size_t(padded(model.functions.features()))),
           row_(std::size_t(model.elements * model.layout.width())) {}
     void begin(const Part& part) override;
     void forward(int layer) override;
@@ -75,28 +76,38 @@ class WacsfWorker final : public Worker {
 
 template <class T>
 Wacsf<T>::Wacsf(const Parameters& parameters, const Options& options)
-    : kernels(*zoo::kernels<T>(options.instruction_set)), functions(parameters.wacsf), cutoff(parameters.cutoff),
-      elements(int(parameters.species.size())), layout{padded(functions.angular), padded(functions.radial)},
-      separable(angular_is_separable(functions)), heads(parameters.heads), energy_head(parameters.energy_head()) {
+    : kernels(*zoo::kernels<T>(options.instruction_set)),
+      functions(parameters.wacsf),
+      cutoff(parameters.cutoff),
+      elements(int(parameters.species.size())),
+      layout{padded(functions.angular), padded(functions.radial)},
+      separable(angular_is_separable(functions)),
+      heads(parameters.heads),
+      energy_head(parameters.energy_head()) {
     if (options.exact) bad_argument("exact filters are for SchNet; this model has symmetry functions");
     for (const Head& head : heads) {
         auto& of_elements = readouts.emplace_back();
-        for (int s = 0; s < elements; ++s) of_elements.push_back(make_layers<T>(head.network, head.network.copies > 1 ? s : 0, kernels));
+        for (int s = 0; s < elements; ++s)
+            of_elements.push_back(make_layers<T>(head.network, head.network.copies > 1 ? s : 0, kernels));
     }
     // One row: the angular functions, padded, then the radial ones, padded; all times the cutoff function.
-    const Functions basis = [p = functions, wide = layout, rc = cutoff](int n, const double* d, double* values, double* slopes) {
+    const Functions basis = [p = functions, wide = layout, rc = cutoff](int n, const double* d, double* values,
+                                                                        double* slopes) {
         const int columns = wide.angular + wide.radial;
         std::fill_n(values, n * columns, 0.0);
         std::fill_n(slopes, n * columns, 0.0);
         const auto put = [&](int at, double distance, double eta, double mu) {
-            const double f = 0.5 * (std::cos(pi * distance / rc) + 1), df = -0.5 * pi / rc * std::sin(pi * distance / rc);
+            const double f = 0.5 * (std::cos(pi * distance / rc) + 1),
+                         df = -0.5 * pi / rc * std::sin(pi * distance / rc);
             const double x = distance - mu, g = std::exp(-eta * x * x);
             values[at] = g * f;
             slopes[at] = g * (df - 2 * eta * x * f);
         };
         for (int i = 0; i < n; ++i) {
-            for (int k = 0; k < p.angular; ++k) put(i * columns + k, d[i], p.angular_eta[std::size_t(k)], p.angular_mu[std::size_t(k)]);
-            for (int r = 0; r < p.radial; ++r) put(i * columns + wide.angular + r, d[i], p.radial_eta[std::size_t(r)], p.radial_mu[std::size_t(r)]);
+            for (int k = 0; k < p.angular; ++k)
+                put(i * columns + k, d[i], p.angular_eta[std::size_t(k)], p.angular_mu[std::size_t(k)]);
+            for (int r = 0; r < p.radial; ++r)
+                put(i * columns + wide.angular + r, d[i], p.radial_eta[std::size_t(r)], p.radial_mu[std::size_t(r)]);
         }
     };
     // Functions are divided by their standard deviations, which may be small: the table is small, so be more exact.
@@ -105,7 +116,9 @@ Wacsf<T>::Wacsf(const Parameters& parameters, const Options& options)
     value_error = tables.error.value;
     slope_error = tables.error.slope;
     char text[160];
-    std::snprintf(text, sizeof text, "%d symmetry functions, %s, %s, from %d intervals of quintic splines (largest error of a slope %.1e of the largest slope)",
+    std::snprintf(text, sizeof text,
+                  "%d symmetry functions, %s, %s, from %d intervals of quintic splines (largest error of a slope %.1e "
+                  "of the largest slope)",
                   functions.features(), sizeof(T) == 4 ? "float32" : "float64", kernels.name, intervals, slope_error);
     description = text;
 }
@@ -196,7 +209,8 @@ void WacsfWorker<T>::forward(int) {
         const Slopes& s = slopes_[std::size_t(t)];
         const T* table = model_.tables.layers[0].data();
         const auto describe = [&](const Records<T>& records, const Buffer<T>& unit, bool both) {
-            model_.kernels.describe(records.pairs(), table, model_.layout.angular, model_.layout.radial, unit.data(), sums_.data(), both);
+            model_.kernels.describe(records.pairs(), table, model_.layout.angular, model_.layout.radial, unit.data(),
+                                    sums_.data(), both);
         };
         describe(block.inside, s.unit_inside, true);
         describe(block.across, s.unit_across, false);
@@ -210,7 +224,8 @@ void WacsfWorker<T>::forward(int) {
                 angular_functions({p, model_.cutoff}, neighbors_of(i), angular.data());
                 std::copy(angular.begin(), angular.end(), row + first_angular);
             }
-            for (int c = 0; c < p.features(); ++c) row[c] = (row[c] - T(p.mean[std::size_t(c)])) / T(p.stddev[std::size_t(c)]);
+            for (int c = 0; c < p.features(); ++c)
+                row[c] = (row[c] - T(p.mean[std::size_t(c)])) / T(p.stddev[std::size_t(c)]);
             std::fill(row + p.features(), row + columns_, T(0));
         }
     });
@@ -220,27 +235,31 @@ template <class T>
 void WacsfWorker<T>::read_out(double* const* contributions, bool gradients) {
     for_blocks(part_, blocks_, [&](Block<T>& block, int) {
         std::vector<std::vector<int>> atoms(static_cast<std::size_t>(model_.elements));
-        for (int i = block.from; i < std::min(block.to, part_.n_local); ++i) atoms[std::size_t(part_.elements[i])].push_back(i);
+        for (int i = block.from; i < std::min(block.to, part_.n_local); ++i)
+            atoms[std::size_t(part_.elements[i])].push_back(i);
         for (std::size_t s = 0; s < atoms.size(); ++s) read_element(atoms[s], s, contributions, gradients);
     });
 }
 
 template <class T>
-void WacsfWorker<T>::read_element(const std::vector<int>& atoms, std::size_t element, double* const* contributions, bool gradients) {
+void WacsfWorker<T>::read_element(const std::vector<int>& atoms, std::size_t element, double* const* contributions,
+                                  bool gradients) {
     Buffer<T> x(row_block * columns_), dx(row_block * columns_);
     Readout<T> readout;
     T value[row_block];
     for (std::size_t from = 0; from < atoms.size(); from += row_block) {
         const int n = int(std::min<std::size_t>(row_block, atoms.size() - from));
         for (int i = 0; i < n; ++i) {
-            std::copy_n(functions_.data() + std::size_t(atoms[from + std::size_t(i)]) * columns_, columns_, x.data() + std::size_t(i) * columns_);
+            std::copy_n(functions_.data() + std::size_t(atoms[from + std::size_t(i)]) * columns_, columns_,
+                        x.data() + std::size_t(i) * columns_);
         }
         for (std::size_t h = 0; h < model_.heads.size(); ++h) {
             const Head& head = model_.heads[h];
             const bool wanted = gradients && int(h) == model_.energy_head;
             readout(model_.kernels, model_.readouts[h][element], n, x.data(), value, wanted ? dx.data() : nullptr);
             for (int i = 0; i < n; ++i) {
-                contributions[h][atoms[from + std::size_t(i)]] = head.scale * double(value[i]) + head.reference[element];
+                contributions[h][atoms[from + std::size_t(i)]] =
+                    head.scale * double(value[i]) + head.reference[element];
             }
         }
         if (!gradients) continue;
@@ -263,14 +282,15 @@ void WacsfWorker<T>::reverse(int) {
             symmetry_functions_reverse(p, model_.layout, model_.elements, row, sums_.data() + std::size_t(i) * row_);
             if (model_.separable) continue;
             const std::vector<double> angular(row + first_angular, row + p.features());
-            angular_functions_reverse({p, model_.cutoff}, neighbors_of(i), angular.data(), edge_gradients_.data() + 3 * start_[std::size_t(i)]);
+            angular_functions_reverse({p, model_.cutoff}, neighbors_of(i), angular.data(),
+                                      edge_gradients_.data() + 3 * start_[std::size_t(i)]);
         }
         Slopes& s = slopes_[std::size_t(t)];
         const T* table = model_.tables.layers[0].data();
         const auto describe = [&](const Records<T>& records, const Buffer<T>& unit, Buffer<T>& slope, bool both) {
             reserve_rows(slope, 4 * records.size());
-            model_.kernels.describe_reverse(records.pairs(), table, model_.layout.angular, model_.layout.radial, unit.data(),
-                                            sums_.data(), slope.data(), both);
+            model_.kernels.describe_reverse(records.pairs(), table, model_.layout.angular, model_.layout.radial,
+                                            unit.data(), sums_.data(), slope.data(), both);
         };
         describe(block.inside, s.unit_inside, s.inside, true);
         describe(block.across, s.unit_across, s.across, false);
@@ -283,10 +303,12 @@ void WacsfWorker<T>::add_gradient(const Records<T>& records, const Buffer<T>& sl
     const double scale = model_.heads[std::size_t(model_.energy_head)].scale;
     for (std::size_t r = 0; r < records.size(); ++r) {
         const std::size_t pair = records.pair(r), p = part_.first_pair + pair;
-        const double d = part_.list->distances[p], sign = records.a(r) != part_.list->pairs[p].a - part_.first_atom ? -1 : 1;
+        const double d = part_.list->distances[p],
+                     sign = records.a(r) != part_.list->pairs[p].a - part_.first_atom ? -1 : 1;
         const Vector& v = part_.list->vectors[p];
         const double u[3] = {v.x / d, v.y / d, v.z / d}, along = double(slope[4 * r]);
-        const double turn[3] = {sign * double(slope[4 * r + 1]), sign * double(slope[4 * r + 2]), sign * double(slope[4 * r + 3])};
+        const double turn[3] = {sign * double(slope[4 * r + 1]), sign * double(slope[4 * r + 2]),
+                                sign * double(slope[4 * r + 3])};
         const double parallel = along - (turn[0] * u[0] + turn[1] * u[1] + turn[2] * u[2]) / d;
         gradients[pair].x += scale * (parallel * u[0] + turn[0] / d);
         gradients[pair].y += scale * (parallel * u[1] + turn[1] / d);
@@ -306,7 +328,8 @@ void WacsfWorker<T>::pair_gradients(Vector* gradients) {
     for (std::size_t e = 0; e < edge_pair_.size(); ++e) {
         Vector& g = gradients[edge_pair_[e]];
         const double s = edge_turned_[e] ? -scale : scale;
-        g = {g.x + s * edge_gradients_[3 * e], g.y + s * edge_gradients_[3 * e + 1], g.z + s * edge_gradients_[3 * e + 2]};
+        g = {g.x + s * edge_gradients_[3 * e], g.y + s * edge_gradients_[3 * e + 1],
+             g.z + s * edge_gradients_[3 * e + 2]};
     }
 }
 

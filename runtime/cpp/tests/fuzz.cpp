@@ -1,5 +1,5 @@
-// Damaged model files must give an error or a model, never a crash. With libFuzzer (-fsanitize=fuzzer) this file is a target;
-// else it mutates synthetic models itself:  fuzz [seconds] [seed]
+// Damaged model files must give an error or a model, never a crash. With libFuzzer (-fsanitize=fuzzer) this file is a
+// target; else it mutates synthetic models itself:  fuzz [seconds] [seed]
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -45,7 +45,9 @@ std::string mutate(std::string file, std::mt19937& engine) {
             case 0: file[at % file.size()] = char(engine()); break;
             case 1: file[at % file.size()] ^= char(1 << below(8)); break;
             case 2: file.resize(at + 1); break;
-            case 3: file.insert(at % file.size(), std::string(1 + below(9), "0123456789[]{},:\"-eE."[below(21)])); break;
+            case 3:
+                file.insert(at % file.size(), std::string(1 + below(9), "0123456789[]{},:\"-eE."[below(21)]));
+                break;
             case 4: file.erase(at % file.size(), 1 + below(16)); break;
             case 5: {  // another number
                 std::size_t digit = file.find_first_of("0123456789", at % file.size());
@@ -83,7 +85,8 @@ int main(int argc, char** argv) {
         zoo_model* model = nullptr;
         const zoo_status status = zoo_model_load_memory(file.data(), file.size(), nullptr, &model);
         zoo_model_free(model);
-        if (status == ZOO_OK) ++loaded, LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
+        if (status == ZOO_OK)
+            ++loaded, LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
         else if (status != ZOO_ERROR_FILE) std::printf("status %d: %s\n", int(status), zoo_last_error());
         else if (!*zoo_last_error()) return std::puts("an error without a message"), 1;
         ++runs;

@@ -47,8 +47,9 @@ class File {
 };
 
 inline std::string document(const std::string& representation, const std::string& head) {
-    return "{\"schema\":1,\"name\":\"synthetic\",\"version\":\"1.0.0\",\"hyperparameters\":{\"representation\":{" + representation +
-           ",\"species\":[1,6,8],\"cutoff\":4.0},\"heads\":{\"energy\":{\"kind\":\"" + head + "\",\"property\":\"energy\",\"unit\":\"eV\"}}}}";
+    return "{\"schema\":1,\"name\":\"synthetic\",\"version\":\"1.0.0\",\"hyperparameters\":{\"representation\":{" +
+           representation + ",\"species\":[1,6,8],\"cutoff\":4.0},\"heads\":{\"energy\":{\"kind\":\"" + head +
+           "\",\"property\":\"energy\",\"unit\":\"eV\"}}}}";
 }
 
 inline std::string schnet(int features = 24, int interactions = 3, int gaussians = 12) {
@@ -104,8 +105,9 @@ inline std::string wacsf(bool crossterms = false) {
     file.random("heads.energy.network.2.bias", {3, 1}, 0.3);
     file.add<double>("heads.energy.scale", {}, {0.5});
     file.add<double>("heads.energy.reference", {3}, {-13.6, -1029.9, -2042.6});
-    return file.bytes(document(std::string("\"kind\":\"wacsf\",\"radial\":6,\"angular\":3,\"crossterms\":") + (crossterms ? "true" : "false"),
-                               "elemental_atomwise"));
+    return file.bytes(document(
+        std::string("\"kind\":\"wacsf\",\"radial\":6,\"angular\":3,\"crossterms\":") + (crossterms ? "true" : "false"),
+        "elemental_atomwise"));
 }
 
 }  // namespace synthetic

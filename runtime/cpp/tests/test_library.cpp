@@ -1,4 +1,5 @@
-// The promises of the C ABI that need no other program to check. Run with "leaks" it repeats calls and watches the memory.
+// The promises of the C ABI that need no other program to check. Run with "leaks" it repeats calls and watches the
+// memory.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -43,7 +44,8 @@ struct Box {
         std::mt19937 engine(3);
         for (int i = 0; i < n * n * n; ++i) {
             numbers.push_back(std::vector<int64_t>{1, 6, 8}[engine() % 3]);
-            for (const int k : {i / n / n, i / n % n, i % n}) positions.push_back(2.2 * k + 0.4 * double(engine()) / 4294967295.0);
+            for (const int k : {i / n / n, i / n % n, i % n})
+                positions.push_back(2.2 * k + 0.4 * double(engine()) / 4294967295.0);
         }
         cell[0] = cell[4] = cell[8] = 2.2 * n;
         cell[3] = 0.3;
@@ -83,7 +85,10 @@ void threads_agree(const std::string& bytes) {
     const Box box(8);
     std::vector<double> one, more;
     double energy = 0;
-    { Handle zoo(bytes, ZOO_FLOAT64, 1); energy = box.energy(zoo.session, &one); }
+    {
+        Handle zoo(bytes, ZOO_FLOAT64, 1);
+        energy = box.energy(zoo.session, &one);
+    }
     for (const int threads : {2, 4}) {
         Handle zoo(bytes, ZOO_FLOAT64, threads);
         REQUIRE(std::abs(box.energy(zoo.session, &more) - energy) < 1e-8);

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from zoo_registry.errors import ModelError, UsageError, close_matches
 from zoo_registry.release import Release
+from zoo_registry.signing import is_trusted
 from zoo_runtime.graph import Graph
 
 # In order of preference.
@@ -17,6 +18,8 @@ BACKENDS = {
     "onnx": "zoo_runtime.backends.onnx",
     "torchscript": "zoo_runtime.backends.torchscript",
 }
+# Those whose file is a program, which could do anything on this machine.
+CODE = ("torchscript",)
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
 
@@ -83,6 +86,11 @@ def choose(
                 raise BackendUnavailable(reason)
             if not (release.path / module.FILE).is_file():
                 raise BackendUnavailable(f"the release has no {module.FILE}")
+            if name in CODE and not is_trusted(release):
+                raise BackendUnavailable(
+                    f"{module.FILE} is a program, and is run only from a release that is bundled, signed by a key that "
+                    "you trust, or that you vouch for with trust=True (zoo predict --trust)"
+                )
             opened: Backend = module.open_backend(release, device, dtype, threads)
         except BackendUnavailable as error:
             reasons.append(f"{name}: {error}")

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "model.safetensors"
 ABI_VERSION = 1
+SHORTEST = "shortest"
 FLOATS = {"float32": 0, "float64": 1}
 ERRORS: dict[int, type[ZooError]] = {1: UsageError, 2: ReleaseInvalid, 3: StructureError}
 
@@ -80,6 +82,7 @@ class CResults(ctypes.Structure):
                 "atom_virials",
                 "edge_gradients",
                 "contributions",
+                "shortest",
             )
         ],
     ]
@@ -106,6 +109,7 @@ def _library(path: Path) -> ctypes.CDLL:
         getattr(library, f"zoo_model_{name}").argtypes = [ctypes.c_void_p]
     library.zoo_session_n_lists.argtypes = [ctypes.c_void_p]
     library.zoo_session_create.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    library.zoo_session_pin.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
     library.zoo_compute.argtypes = [ctypes.c_void_p] * 3
     library.zoo_compute_structure.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_double, ctypes.c_void_p]
     library.zoo_selftest.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p]
@@ -117,13 +121,13 @@ def available() -> str | None:
     """Return None where the library can be used, or one line that says why not."""
     path = library_path()
     if not path.is_file():
-        return f"{path} is not there: this installation was built without a C++17 compiler and CMake."
+        return f"{path} is not there: atomzoo was installed without a C++17 compiler and CMake"
     try:
         version = _library(path).zoo_abi_version()
     except OSError as error:
-        return f"{path} cannot be loaded ({error}); install atomzoo again."
+        return f"{path} cannot be loaded ({error}); install atomzoo again"
     if version != ABI_VERSION:
-        return f"{path} has ABI version {version}, this package needs {ABI_VERSION}; install atomzoo again."
+        return f"{path} has ABI version {version}, this package needs {ABI_VERSION}; install atomzoo again"
     return None
 
 
@@ -151,7 +155,7 @@ def open_backend(release: Release, device: str, dtype: str, threads: int | None 
 
 
 class NativeModel:
-    """One model in the engine, with the memory and the threads to run it.
+    """One model in the engine; several threads may use it at once.
 
     Args:
         path: ``model.safetensors``.
@@ -159,6 +163,9 @@ class NativeModel:
         threads: How many threads compute; default all that this process may use.
         exact: Evaluate SchNet's filter networks instead of their tables.
         instruction_set: ``avx512``, ``avx2`` or ``baseline``; default the best that the machine has.
+
+    Attributes:
+        species: Atomic numbers that the model knows, ascending.
     """
 
     name = "native"
@@ -174,6 +181,7 @@ class NativeModel:
         if dtype not in FLOATS:
             raise UsageError(f"dtype is {dtype!r}; allowed: {', '.join(FLOATS)}.")
         self._model, self._session = ctypes.c_void_p(), ctypes.c_void_p()
+        self._lock = threading.Lock()  # a session serves one thread at a time
         self._library = library = _library(library_path())
         options = Options()
         library.zoo_options_init(ctypes.byref(options))
@@ -184,7 +192,9 @@ class NativeModel:
         self._call("session_create", self._model, self.threads, ctypes.byref(self._session))
         self.description = f"libzoo: {library.zoo_model_description(self._model).decode()}, {self.threads} thread(s)"
         self.metadata: bytes = library.zoo_model_metadata(self._model)
-        heads = json.loads(self.metadata)["hyperparameters"]["heads"]
+        hyperparameters = json.loads(self.metadata)["hyperparameters"]
+        self.species: list[int] = hyperparameters["representation"]["species"]
+        heads = hyperparameters["heads"]
         self._heads = [(*self._head(h), heads[name]) for h, name in enumerate(sorted(heads))]
 
     def __del__(self) -> None:
@@ -221,7 +231,8 @@ class NativeModel:
         pointers = {name: array.ctypes.data for name, array in arrays.items()}
         c_graph = CGraph(ctypes.sizeof(CGraph), n, n, graph.edges.shape[1], s, **pointers)
         results, out = self._results(n, s)
-        self._call("compute", self._session, ctypes.byref(c_graph), ctypes.byref(out))
+        with self._lock:
+            self._call("compute", self._session, ctypes.byref(c_graph), ctypes.byref(out))
         return self._outputs(results, arrays["numbers"], arrays["positions"], arrays["system"], graph.cell)
 
     def compute_structure(
@@ -242,7 +253,8 @@ class NativeModel:
             skin: Å by which the list reaches beyond the cutoff, so that it can serve the next steps too.
 
         Returns:
-            As `compute`.
+            As `compute`, and ``shortest``: [S, S] Å, the shortest distance of each pair of elements in the order of
+            ``species``, infinity where there is none within the cutoff.
         """
         numbers = np.ascontiguousarray(numbers, np.int64)
         positions = np.ascontiguousarray(positions, np.float64).reshape(-1, 3)
@@ -253,9 +265,22 @@ class NativeModel:
         )
         structure.periodic[:] = periodic.astype(int).tolist()
         results, out = self._results(len(numbers), 1)
-        self._call("compute_structure", self._session, ctypes.byref(structure), skin, ctypes.byref(out))
+        with self._lock:
+            self._call("compute_structure", self._session, ctypes.byref(structure), skin, ctypes.byref(out))
         box = cell if periodic.any() else np.zeros((3, 3))
-        return self._outputs(results, numbers, positions, np.zeros(len(numbers), np.int64), box[None])
+        outputs = self._outputs(results, numbers, positions, np.zeros(len(numbers), np.int64), box[None])
+        return outputs | {SHORTEST: results[SHORTEST]}
+
+    def pin(self, cores: list[int]) -> None:
+        """Keep the calling thread on the first of the cores and the engine's other threads on the next ones.
+
+        Args:
+            cores: As many as threads.
+
+        Raises:
+            UsageError: Another number of cores, or one that this process may not use.
+        """
+        self._call("session_pin", self._session, len(cores), (ctypes.c_int * len(cores))(*cores))
 
     def selftest(self, golden: str | Path) -> tuple[float, float]:
         """Return the largest differences to golden.json: energy in eV/atom, forces in eV/Å."""
@@ -273,7 +298,8 @@ class NativeModel:
         return (name.value or b"").decode(), bool(mean.value)
 
     def _results(self, n: int, s: int) -> tuple[dict[str, Floats], CResults]:
-        arrays = {"contributions": np.zeros((len(self._heads), n))}
+        pairs = np.empty((len(self.species), len(self.species)))
+        arrays = {"contributions": np.zeros((len(self._heads), n)), SHORTEST: pairs}
         if any(name == keys.ENERGY for name, *_ in self._heads):
             arrays["forces"], arrays["virial"] = np.zeros((n, 3)), np.zeros((s, 3, 3))
         out = CResults(ctypes.sizeof(CResults), **{name: array.ctypes.data for name, array in arrays.items()})

@@ -27,9 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    files: Annotated[
-        list[Path], typer.Argument(help="Structures, in any format that ASE reads.", exists=True, dir_okay=False)
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Structures, in any format that ASE reads.")],
     model: Annotated[str, typer.Option(help="name, name@version, or the path of a release.")],
     output: Annotated[
         Path | None, typer.Option(help="Write .extxyz (everything), .json, .jsonl, or .csv (one row a structure).")
@@ -39,7 +37,8 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    hub: Annotated[str | None, typer.Option(help="Folder or file:// URL of a hub.")] = None,
+    hub: Annotated[str | None, typer.Option(help="Folder or URL of a hub, such as hf://owner/repo.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code in this release (TorchScript).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a structure.")] = False,
 ) -> None:
     """Predict energy (eV), forces (eV/Å) and whatever else a model has: zoo predict model=schnet-qm9 mol.xyz."""
@@ -49,8 +48,10 @@ def predict(
 
     if output:
         check_output(output, files)
-    loaded = load(model, backend, device, dtype, hub, threads)
+    loaded = load(model, backend, device, dtype, hub, threads, trust)
     names = _names(properties, list(loaded.metadata.outputs))
+    if not as_json:
+        _shown(names, loaded)
     failed = False
     told: set[str] = set()
     with ExitStack() as stack:
@@ -103,3 +104,11 @@ def _names(properties: str, available: Sequence[str]) -> list[str]:
         if name not in available:
             raise UsageError(f"properties={properties}: the model has no {name!r}{close_matches(name, available)}")
     return names or list(available)
+
+
+def _shown(names: Sequence[str], loaded: Model) -> None:
+    """Refuse to print a table without a number."""
+    from zoo_runtime.report import columns
+
+    if not columns(loaded.metadata, names):
+        raise UsageError(f"properties={','.join(names)} has no number for a table; add --json, or output=FILE.jsonl.")

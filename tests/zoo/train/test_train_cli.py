@@ -30,11 +30,11 @@ def test_train_and_evaluate(
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["optimizer"]["lr"] == 1e-3
     zoo("evaluate", f"checkpoint={tmp_path / 'run'}", "--json", "device=cpu")
     metrics = json.loads(capsys.readouterr().out)
-    assert metrics == json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert metrics == json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
     assert metrics["test/energy_mae"]["n"] == 14
     zoo("evaluate", f"checkpoint={tmp_path / 'run'}", "split=val")
     assert "kcal/mol (n = 10)" in capsys.readouterr().out
-    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
     assert kept["test/energy_mae"] == metrics["test/energy_mae"]
     assert kept["val/energy_mae"]["n"] == 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -120,3 +121,5 @@ class FolderBuilder:
             for stream in self.streams.values():
                 stream.abandon()
             shutil.rmtree(self.temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise DataError(f"The disk is full, so {self.folder} was not written; free some space.") from None

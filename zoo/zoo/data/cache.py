@@ -15,8 +15,9 @@ from zoo.data.arrays import SCHEMA
 from zoo.data.database import BLOCK, count_systems, describe, read_blocks, read_metadata
 from zoo.data.neighbors import Neighbors, build_neighbors
 from zoo.data.progress import track
+from zoo.data.split import Official
 from zoo.data.writer import CacheWriter, Property
-from zoo_registry.errors import DataError, close_matches
+from zoo_registry.errors import DataError, UsageError, close_matches
 from zoo_runtime import keys
 from zoo_runtime.graph import make_triples
 
@@ -91,6 +92,28 @@ class Cache:
         if name not in self._values:
             raise DataError(f"{self.folder} has no property {name!r}{close_matches(name, self.properties)}")
         return self._values[name]
+
+    @property
+    def splits(self) -> dict[str, dict[str, np.ndarray]]:
+        """The splits that were published with the data: by name, positions in the cache of each part."""
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for path in sorted(self.folder.glob("split.*.npy")):
+            _, name, part, _ = path.name.split(".")
+            found.setdefault(name, {})[part] = self._open(path.stem)
+        return found
+
+    def official(self, name: str | None) -> Official | None:
+        """Return a split that was published with the data, or None where ``name`` is None.
+
+        Raises:
+            UsageError: No such split.
+        """
+        if name is None:
+            return None
+        if name not in (splits := self.splits):
+            hint = close_matches(name, splits) if splits else "; leave it out."
+            raise UsageError(f"{self.folder} has no published split {name!r}{hint}")
+        return Official(name, splits[name])
 
     def atoms(self, index: int) -> ase.Atoms:
         """Return one system as :class:`ase.Atoms` without properties."""
@@ -174,7 +197,7 @@ def build_cache(
     """Make the cache of an ASE database, or open it where it is up to date.
 
     Args:
-        database: Path of the ``.db`` file.
+        database: Path of the ``.db`` file, or of a cache, which is then opened.
         folder: The cache; beside the database with the ending ``.cache`` where None.
         properties: The properties to keep, where the database's metadata and shapes shall not decide.
 
@@ -182,28 +205,35 @@ def build_cache(
         DataError: No database, a property that is missing in a row, or a number that is not finite.
     """
     database = Path(database)
+    if (database / "meta.json").is_file():
+        return Cache(database)
     folder = database.with_suffix(".cache") if folder is None else Path(folder)
     facts = read_metadata(database)
-    source = {"name": database.name, "size": database.stat().st_size, "mtime_ns": database.stat().st_mtime_ns}
     if (folder / "meta.json").exists():
         cache = Cache(folder)
-        if properties in (None, cache.properties) and _is_source(cache.meta.get("source", {}), source, database):
+        if properties in (None, cache.properties) and is_source(cache.meta.get("source", {}), database):
             return cache
-    source["sha256"] = _sha256(database)
     what = describe(database, properties)
     blocks = track(read_blocks(database, what), f"Caching {database.name}", -(-count_systems(database) // BLOCK))
-    with CacheWriter(folder, what, {"source": source, "dataset": facts}) as writer:
+    with CacheWriter(folder, what, {"source": describe_source(database), "dataset": facts}) as writer:
         for block in blocks:
             writer.append(**vars(block))
         writer.close()
     return Cache(folder)
 
 
-def _is_source(cached: Mapping[str, Any], source: Mapping[str, Any], database: Path) -> bool:
-    """Whether the database is the one that was cached; its contents decide where only the time differs."""
-    if cached.get("size") != source["size"]:
+def describe_source(path: Path) -> dict[str, Any]:
+    """Return what tells whether a cache was made of a file as it is now; see :func:`is_source`."""
+    state = path.stat()
+    return {"name": path.name, "size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": _sha256(path)}
+
+
+def is_source(cached: Mapping[str, Any], path: Path) -> bool:
+    """Return whether a file is the one that was cached; its contents decide where only the time differs."""
+    state = path.stat()
+    if cached.get("size") != state.st_size:
         return False
-    return cached.get("mtime_ns") == source["mtime_ns"] or cached.get("sha256") == _sha256(database)
+    return cached.get("mtime_ns") == state.st_mtime_ns or cached.get("sha256") == _sha256(path)
 
 
 def _sha256(path: Path) -> str:

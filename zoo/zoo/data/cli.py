@@ -9,7 +9,7 @@ import typer
 
 data_app = typer.Typer(help="Benchmark data sets.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="DATASET", help="Name, such as qm9, or path of an ASE database.")]
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="Name, such as qm9, or path of a file that ASE reads.")]
 Root = Annotated[Path, typer.Option(help="Folder of all data sets.")]
 
 
@@ -21,7 +21,7 @@ def prepare(
         str | None, typer.Option(help="Take it from here, such as a downloaded file, instead of its address.")
     ] = None,
 ) -> None:
-    """Download a data set, and make its ASE database and the cache that training reads."""
+    """Download a data set, and make the cache that training reads (of QM9 also its ASE database)."""
     from zoo.data import dataset
     from zoo.data.cache import build_cache
 
@@ -31,25 +31,24 @@ def prepare(
 
 
 @data_app.command()
-def info(name: Name, root: Root = Path("data")) -> None:
-    """Show what a data set is, its properties with units, and whether it is prepared."""
+def info(
+    name: Name,
+    root: Root = Path("data"),
+    picture: Annotated[
+        Path | None, typer.Option(help="Write histograms of a prepared data set into this PNG file.")
+    ] = None,
+) -> None:
+    """Show what a data set is and, where it is prepared, what it holds: counts, elements, ranges."""
     from zoo.data import dataset
+    from zoo.data.summary import describe, draw, opened
+    from zoo_registry.errors import DataError
 
     data = dataset(name)
-    path = data.path(root)
-    lines = {
-        "name": data.name,
-        "description": data.description,
-        "systems": data.systems,
-        "level of theory": data.level_of_theory,
-        "citation": data.citation,
-        "license": data.license,
-        "properties": ", ".join(
-            f"{key} [{what.get('unit', '?')}]" for key, what in data.metadata().get("properties", {}).items()
-        ),
-        "source": data.sources,
-        "database": str(path) if path.exists() else f"{path} (not prepared; zoo data prepare {name})",
-    }
-    for key, value in lines.items():
-        if value:
-            typer.echo(f"{key}: {value}")
+    cache = opened(data.path(root))
+    if picture is not None and cache is None:
+        raise DataError(f"{name} is not prepared, so there is nothing to draw; zoo data prepare {name}")
+    for key, value in describe(data, root, cache).items():
+        typer.echo(f"{key}: {value}")
+    if picture is not None and cache is not None:
+        draw(cache, picture)
+        typer.echo(f"picture: {picture}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +22,10 @@ from zoo_registry.errors import DataError
 
 BLOCK = 1000
 SOURCE_INDEX = "source_index"  # key of the rows, so that `ase db qm9.db source_index=42` finds a molecule
-# ASE's own names, where the shape alone could not tell atoms from systems.
-PER_ATOM = {"forces", "energies", "charges", "magmoms"}
-PER_SYSTEM = {"energy", "free_energy", "stress", "dipole", "magmom"}
+# ASE's own names and units, which the database does not say; the shape alone could not always tell atoms from systems.
+PER_ATOM = {"forces": "eV/Å", "energies": "eV", "charges": "e", "magmoms": "μB"}
+PER_SYSTEM = {"energy": "eV", "free_energy": "eV", "stress": "eV/Å³", "dipole": "e·Å", "magmom": "μB"}
+RESULTS = PER_ATOM | PER_SYSTEM
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,14 @@ class Block:
     values: dict[str, np.ndarray]
 
 
-def write_database(path: Path, systems: Iterable[System], metadata: Mapping[str, Any], total: int) -> None:
+def write_database(path: Path, systems: Iterable[System], metadata: Mapping[str, Any], total: int | None) -> None:
     """Write a database beside its final name and rename it when complete, so that ``path`` is never half.
 
     Args:
         path: Final name.
         systems: What to write, in this order.
         metadata: JSON-able facts.
-        total: How many systems there must be.
+        total: How many systems there must be, None where that is not known.
 
     Raises:
         DataError: Another number of systems.
@@ -67,10 +69,12 @@ def write_database(path: Path, systems: Iterable[System], metadata: Mapping[str,
             for system in track(systems, f"Writing {path.name}", total):
                 database.write(system.atoms, key_value_pairs={SOURCE_INDEX: system.index}, data=dict(system.values))
                 count += 1
-            if count != total:
+            if total is not None and count != total:
                 raise DataError(f"Expected {total} systems for {path.name}, got {count}; the source is incomplete.")
             database.metadata = dict(metadata)
         temporary.replace(path)
+    except sqlite3.OperationalError as error:  # a full disk, above all
+        raise DataError(f"{path} cannot be written ({error}); free some space or choose another root.") from None
     finally:
         for left in (temporary, temporary.with_name(temporary.name + "-journal")):
             left.unlink(missing_ok=True)
@@ -132,18 +136,22 @@ def describe(path: Path, given: Mapping[str, Property] | None = None) -> dict[st
         raise DataError(f"{path} is empty.")
     names = list(facts or units or _numeric_names(rows[0]))
     if not names:
-        raise DataError(f"{path} has no numeric properties in its rows' data or calculator results.")
+        raise DataError(f"{path} has no numeric properties in its rows' data, key-value pairs or calculator results.")
     properties = {}
     for name in names:
         fact = facts.get(name, {})
         per, shape = _layout(name, [(_value(row, name, path), row.natoms) for row in rows], fact.get("per"))
-        properties[name] = Property(per, shape, str(fact.get("unit", units.get(name, ""))))
+        is_result = name not in rows[0].data and name not in rows[0].key_value_pairs
+        unit = fact.get("unit", units.get(name, RESULTS.get(name, "") if is_result else ""))
+        properties[name] = Property(per, shape, str(unit))
     return properties
 
 
 def _numeric_names(row: Any) -> list[str]:
     data = [n for n, v in row.data.items() if np.asarray(v).dtype.kind in "fiu"]
-    return data + [n for n in sorted(PER_ATOM | PER_SYSTEM) if n not in data and row.get(n) is not None]
+    pairs = [n for n, v in row.key_value_pairs.items() if np.asarray(v).dtype.kind in "fiu" and n != SOURCE_INDEX]
+    results = [n for n in sorted(RESULTS) if row.get(n) is not None]
+    return list(dict.fromkeys(data + pairs + results))
 
 
 def _value(row: Any, name: str, path: Path) -> np.ndarray:
@@ -177,6 +185,32 @@ def _layout(name: str, values: list[tuple[np.ndarray, int]], per: str | None = N
     raise DataError(f"{name}: shapes {sorted(shapes)[:3]} are neither one per atom nor the same for every system.")
 
 
+def to_blocks(systems: Iterable[System], properties: Mapping[str, Property]) -> Iterator[Block]:
+    """Yield systems as arrays, ``BLOCK`` at a time.
+
+    Raises:
+        DataError: A value of the wrong shape.
+    """
+    systems = iter(systems)
+    while block := list(islice(systems, BLOCK)):
+        values = {}
+        for name, what in properties.items():
+            each = [np.asarray(system.values[name], np.float64) for system in block]
+            for system, value in zip(block, each, strict=True):
+                if value.shape != (expected := what.shape_of(len(system.atoms))):
+                    raise DataError(f"System {system.index} has {name} of shape {value.shape}, expected {expected}.")
+            values[name] = np.concatenate(each) if what.per == "atom" else np.array(each)
+        yield Block(
+            index=np.array([system.index for system in block]),
+            n_atoms=np.array([len(system.atoms) for system in block]),
+            numbers=np.concatenate([system.atoms.numbers for system in block]),
+            positions=np.concatenate([system.atoms.positions for system in block]),
+            cell=np.array([system.atoms.cell.array for system in block]),
+            pbc=np.array([system.atoms.pbc for system in block]),
+            values=values,
+        )
+
+
 def read_blocks(path: Path, properties: Mapping[str, Property]) -> Iterator[Block]:
     """Yield all systems in the order of their rows, ``BLOCK`` at a time.
 
@@ -202,7 +236,6 @@ def _join(rows: list[Any], name: str, what: Property, path: Path) -> np.ndarray:
     if not what.shape and what.per == "system":
         values = [value.reshape(()) if value.size == 1 else value for value in values]
     for row, value in zip(rows, values, strict=True):
-        expected = (row.natoms, *what.shape) if what.per == "atom" else what.shape
-        if value.shape != expected:
+        if value.shape != (expected := what.shape_of(row.natoms)):
             raise DataError(f"{path}: row {row.id} has {name} of shape {value.shape}, expected {expected}.")
     return np.concatenate(values) if what.per == "atom" else np.array(values)

@@ -1,9 +1,9 @@
 """QM9: 15 computed properties of 133,885 small organic molecules (doi:10.1038/sdata.2014.22).
 
 Published on figshare (doi:10.6084/m9.figshare.c.978904) under CC0. The sizes and md5 sums below are the ones that
-figshare gives for its files; the sha256 sums are of files with those md5 sums, as several public projects that
-downloaded them agree. The 3,054 molecules of ``uncharacterized.txt``, whose relaxed structure is not the one that was
-meant, are left out.
+figshare gives for its files; the sha256 sums are of files with those md5 sums as public projects that downloaded them
+give them: several agree on the molecules, one was found for ``uncharacterized.txt``. The 3,054 molecules that it names,
+whose relaxed structure is not the one that was meant, are left out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import ase
 import numpy as np
 from ase.data import atomic_numbers
 
-from zoo.data.base import Dataset
+from zoo.data.base import DatabaseDataset
 from zoo.data.database import System
 from zoo.data.download import RemoteFile
 from zoo.data.progress import track
+from zoo.data.writer import Property
 from zoo_registry.errors import DataError, MissingDependency
 from zoo_registry.units import convert
 
@@ -84,7 +85,7 @@ class Molecule:
 
 
 @dataclass
-class QM9(Dataset):
+class QM9(DatabaseDataset):
     """QM9 without the molecules that failed the consistency check; in ascending order of their gdb index.
 
     Attributes:
@@ -103,9 +104,10 @@ class QM9(Dataset):
     description = (
         "Small organic molecules of up to 9 C, N, O, F atoms: energies, thermochemistry, electronic properties"
     )
-    properties = {name: unit for name, _, unit in COLUMNS}  # noqa: RUF012
+    properties = {name: Property(unit=unit) for name, _, unit in COLUMNS}  # noqa: RUF012
     citation = "doi:10.1038/sdata.2014.22"
     license = "CC0-1.0"
+    relaxed = True
     level_of_theory = "B3LYP/6-31G(2df,p)"
     sources = (
         "the path of dsgdb9nsd.xyz.tar.bz2 (uncharacterized.txt is taken from the same folder, or downloaded), "
@@ -113,7 +115,7 @@ class QM9(Dataset):
     )
 
     @property
-    def systems(self) -> int:
+    def systems(self) -> int:  # type: ignore[override]
         """How many molecules remain."""
         return self.molecules - self.excluded
 

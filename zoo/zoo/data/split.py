@@ -1,4 +1,7 @@
-"""Which systems are for training, validation and test: drawn once from a seed, then kept in a file."""
+"""Which systems are for training, validation and test: drawn once from a seed, then kept in a file.
+
+Where a data set was published with splits, the draw is made within them.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,48 @@ class Split:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Official:
+    """A split that was published with a data set.
+
+    Attributes:
+        name: Its name.
+        parts: Positions in the cache of ``train`` and ``test``, and of ``val`` where that was published too.
+    """
+
+    name: str
+    parts: Mapping[str, np.ndarray]
+
+    def draw(self, n_train: int, n_val: int, n_test: int | None, seed: int, facts: Mapping[str, Any]) -> Split:
+        """Draw from each part; the validation systems come from the training part where none were published.
+
+        Raises:
+            UsageError: More systems than a part has, a negative number, or nothing to train on.
+        """
+        random = np.random.default_rng(seed)
+        train, test = random.permutation(self.parts["train"]), random.permutation(self.parts["test"])
+        if "val" in self.parts:
+            val = random.permutation(self.parts["val"])
+        else:
+            train, val = train[:n_train], train[n_train:]
+        sizes = {part: len(indices) for part, indices in self.parts.items()}
+        wanted = ((n_train, train, 1), (n_val, val, 0), (len(test) if n_test is None else n_test, test, 0))
+        if not all(least <= n <= len(part) for n, part, least in wanted):
+            raise UsageError(
+                f"Cannot take n_train={n_train}, n_val={n_val}, n_test={n_test} from the split {self.name!r}, "
+                f"which has {', '.join(f'{n} for {part}' for part, n in sizes.items())}; lower the numbers."
+            )
+        return Split(train[:n_train], val[:n_val], test[:n_test], {**facts, "official": self.name})
+
+
 def make_split(
-    systems: int, n_train: int, n_val: int, n_test: int | None = None, seed: int = 0, data: str = ""
+    systems: int,
+    n_train: int,
+    n_val: int,
+    n_test: int | None = None,
+    seed: int = 0,
+    data: str = "",
+    official: Official | None = None,
 ) -> Split:
     """Draw a split at random.
 
@@ -62,17 +105,20 @@ def make_split(
         n_test: Systems to test on; None takes all that are left.
         seed: The same seed gives the same split.
         data: Sha256 of the data set, remembered in the facts.
+        official: The published split to draw within, if any.
 
     Raises:
         UsageError: More systems than there are, a negative number, or nothing to train on.
     """
+    facts = {"seed": seed, "systems": systems, "data": data}
+    if official is not None:
+        return official.draw(n_train, n_val, n_test, seed, facts)
     rest = systems - n_train - n_val
     if n_train < 1 or n_val < 0 or (n_test or 0) < 0 or rest < (n_test or 0):
         wanted = f"n_train={n_train}, n_val={n_val}" + (f", n_test={n_test}" if n_test is not None else "")
         raise UsageError(f"Cannot split {systems} systems into {wanted}; lower the numbers, with n_train >= 1.")
     order = np.random.default_rng(seed).permutation(systems)
     stop = n_train + n_val + (rest if n_test is None else n_test)
-    facts = {"seed": seed, "systems": systems, "data": data}
     return Split(order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val : stop], facts)
 
 
@@ -122,6 +168,7 @@ def use_split(
     n_test: int | None = None,
     seed: int = 0,
     data: str = "",
+    official: Official | None = None,
 ) -> Split:
     """Return the split of a file when there is one, otherwise draw it and write the file.
 
@@ -132,18 +179,23 @@ def use_split(
     """
     path = Path(path)
     if not path.exists():
-        save_split(make_split(systems, n_train, n_val, n_test, seed, data), path)
+        save_split(make_split(systems, n_train, n_val, n_test, seed, data, official), path)
         return load_split(path)
     split = load_split(path)
     sizes = split.sizes
     have = {"n_train": sizes["train"], "n_val": sizes["val"], "n_test": sizes["test"], **split.facts}
+    if split.facts:  # a file of another program does not say
+        have.setdefault("official", None)
     want = {
         "n_train": n_train,
         "n_val": n_val,
-        "n_test": systems - n_train - n_val if n_test is None else n_test,
+        "n_test": (systems - n_train - n_val if official is None else len(official.parts["test"]))
+        if n_test is None
+        else n_test,
         "seed": seed,
         "systems": systems,
         "data": data,
+        "official": official and official.name,
     }
     for name, value in want.items():
         if name in have and have[name] != value:

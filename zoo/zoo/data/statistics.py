@@ -16,11 +16,18 @@ BLOCK = 4096
 
 def composition(cache: Cache, indices: np.ndarray) -> np.ndarray:
     """Return how many atoms of each element each system has, ``[m, len(cache.species)]``."""
-    column = np.searchsorted(cache.species, cache.numbers)
-    owner = np.repeat(np.arange(len(cache)), cache.n_atoms)
-    width = len(cache.species)
-    counts = np.bincount(owner * width + column, minlength=len(cache) * width)
-    return counts.reshape(-1, width)[indices]
+    indices, width = np.asarray(indices), len(cache.species)
+    counts = np.empty((len(indices), width), np.int64)
+    column = np.zeros(119, np.int64)
+    column[cache.species] = np.arange(width)
+    for start in range(0, len(indices), BLOCK):
+        block = indices[start : start + BLOCK]
+        first, n_atoms = cache.offsets[block], cache.offsets[block + 1] - cache.offsets[block]
+        atoms = np.repeat(first - np.cumsum(n_atoms) + n_atoms, n_atoms) + np.arange(n_atoms.sum())
+        owner = np.repeat(np.arange(len(block)), n_atoms)
+        tally = np.bincount(owner * width + column[cache.numbers[atoms]], minlength=len(block) * width)
+        counts[start : start + BLOCK] = tally.reshape(-1, width)
+    return counts
 
 
 def least_squares_references(cache: Cache, indices: np.ndarray, name: str) -> dict[int, float]:

@@ -43,6 +43,10 @@ class Property:
     shape: tuple[int, ...] = ()
     unit: str = ""
 
+    def shape_of(self, n_atoms: int) -> tuple[int, ...]:
+        """Return the shape of the values of a system of ``n_atoms`` atoms."""
+        return (n_atoms, *self.shape) if self.per == "atom" else self.shape
+
 
 class CacheWriter(FolderBuilder):
     """Streams systems into a cache folder.
@@ -134,6 +138,21 @@ class CacheWriter(FolderBuilder):
         self.largest = max(self.largest, int(np.max(n_atoms, initial=0)))
         self.periodic |= bool(pbc.any())
         self.species |= set(np.unique(numbers).tolist())
+
+    def add_split(self, name: str, parts: Mapping[str, np.ndarray]) -> None:
+        """Add a split that was published with the data.
+
+        Args:
+            name: Its name.
+            parts: ``train``, ``test`` and, where there is one, ``val``: positions in this cache.
+
+        Raises:
+            DataError: A position outside the cache.
+        """
+        for part, indices in parts.items():
+            if np.min(indices, initial=0) < 0 or np.max(indices, initial=0) >= self.systems:
+                raise DataError(f"The split {name!r} names systems outside the {self.systems} that there are.")
+            self.stream(f"split.{name}.{part}", "<i8").append(indices)
 
     def _check(self, name: str, values: np.ndarray, rows: int, owner: np.ndarray) -> None:
         expected = (rows, *self.streams[name].shape)

@@ -55,4 +55,7 @@ def _make(table: dict[str, type[M]], where: str, settings: dict[str, Any], **giv
     for word in settings:
         if word not in allowed:
             raise UsageError(f"{where} of kind {kind} has no setting {word!r}{close_matches(word, allowed)}")
-    return table[kind](**given, **settings)
+    try:
+        return table[kind](**given, **settings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{where} of kind {kind} cannot be made from {settings}: {error}.") from None

@@ -23,6 +23,13 @@ def sum_into(values: Tensor, index: Tensor, size: int) -> Tensor:
     return values.new_zeros(shape).index_add(0, index, values)
 
 
+def check_above(**settings: tuple[float, float]) -> None:
+    """Raise ValueError for the first setting, given as ``name=(value, limit)``, that is not above its limit."""
+    for name, (value, limit) in settings.items():
+        if not value > limit:
+            raise ValueError(f"{name} is {value} and must be above {limit}")
+
+
 def norm(vectors: Tensor) -> Tensor:
     """Length of the last axis: ``[..., 3] -> [...]``; every vector must be longer than zero."""
     return (vectors * vectors).sum(-1).sqrt()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.models.layers import Representation, cosine_cutoff, dense, gaussian, mlp, norm, sum_into
+from zoo.models.layers import Representation, check_above, cosine_cutoff, dense, gaussian, mlp, norm, sum_into
 
 
 class Interaction(nn.Module):
@@ -49,6 +49,9 @@ class SchNet(Representation):
         gaussians: int = 50,
     ) -> None:
         super().__init__()
+        check_above(
+            cutoff=(cutoff, 0), features=(features, 0), interactions=(interactions, 0), gaussians=(gaussians, 1)
+        )
         self.cutoff, self.needs_triples = cutoff, False
         self.features = features
         self.interaction_range = cutoff * interactions

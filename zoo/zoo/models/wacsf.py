@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from zoo.models.layers import Representation, cosine_cutoff, gaussian, norm, sum_into
+from zoo.models.layers import Representation, check_above, cosine_cutoff, gaussian, norm, sum_into
 
 
 def grid(cutoff: float, number: int, centered: bool, first: float) -> tuple[Tensor, Tensor]:
@@ -53,6 +53,7 @@ class WACSF(Representation):
         crossterms: bool = False,
     ) -> None:
         super().__init__()
+        check_above(cutoff=(cutoff, 1.5), radial=(radial, 1), angular=(angular, 0), zetas=(len(zetas), 0))
         self.cutoff = self.interaction_range = cutoff
         self.crossterms, self.needs_triples = crossterms, True
         eta, mu = grid(cutoff, radial, centered, first=1.0 if centered else 0.5)

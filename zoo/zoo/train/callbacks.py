@@ -134,7 +134,7 @@ class Record(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows of epochs that were not kept in a checkpoint, because they come again."""
-        if trainer.is_global_zero and self.path.exists():
+        if trainer.is_global_zero and self.path.exists() and self.path.stat().st_size:
             header, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [row for row in rows if int(row.partition(",")[0]) <= trainer.current_epoch]
             part = self.path.with_suffix(".part")
@@ -148,7 +148,7 @@ class Record(pl.Callback):
         if not trainer.is_global_zero or epoch % (trainer.check_val_every_n_epoch or 1):
             return
         row = {"epoch": epoch, "step": trainer.global_step, "time": f"{time.time():.0f}"}
-        new = not self.path.exists()
+        new = not self.path.exists() or not self.path.stat().st_size
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if new:

@@ -60,6 +60,7 @@ class TrainingData(pl.LightningDataModule):
             recipe.data.n_test,
             recipe.seed,
             self.cache.meta["sha256"],
+            self.cache.official(recipe.data.split),
         )
         if self.known is not None:
             self.module.facts |= self.known | self.module.facts

@@ -15,9 +15,11 @@ from zoo.data.cache import Cache
 from zoo.data.loader import loader
 from zoo.data.split import PARTS
 from zoo.models import Potential
-from zoo.train.checkpoint import load_checkpoint
+from zoo.train.checkpoint import Trained, load_checkpoint
 from zoo.train.datamodule import open_data
 from zoo.train.device import torch_device
+from zoo.train.source import evaluated
+from zoo.train.weights import weights_sha256
 from zoo_registry.errors import UsageError, close_matches
 from zoo_registry.units import convert
 
@@ -70,7 +72,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a trained network and keep the result in its run folder.
 
-    ``evaluation.json`` gets the metrics (those of other splits stay), ``errors-<split>.npz`` the single errors.
+    ``evaluation.json`` gets the metrics (those of other splits stay, those of other weights go) and the hash of the
+    weights, ``errors-<split>.npz`` the single errors.
 
     Args:
         checkpoint: Run folder or ``.ckpt`` file.
@@ -95,9 +98,10 @@ def evaluate(
     indices = getattr(parts, split)
     if not len(indices):
         raise UsageError(f"The {split} part of the split is empty; choose another one.")
-    errors = predict_errors(trained.potential.to(where), cache, indices, data.targets, batch_size, where)
+    targets = evaluated(data, trained.potential.outputs())
+    errors = predict_errors(trained.potential.to(where), cache, indices, targets, batch_size, where)
     metrics = summarise(errors, split)
-    _save(trained.folder, split, indices, errors, metrics)
+    _save(trained, split, indices, errors, metrics)
     return Evaluation(metrics, errors, indices)
 
 
@@ -105,7 +109,7 @@ def predict_errors(
     potential: Potential,
     cache: Cache,
     indices: np.ndarray,
-    targets: dict[str, str],
+    targets: dict[str, str | None],
     batch_size: int,
     device: torch.device,
 ) -> dict[str, Errors]:
@@ -115,7 +119,7 @@ def predict_errors(
         potential: On ``device``.
         cache: The data set.
         indices: ``[s]`` the systems.
-        targets: Output to property.
+        targets: Output to property; None stands for zero.
         batch_size: Systems in a batch.
         device: Where to compute.
     """
@@ -125,7 +129,7 @@ def predict_errors(
         cutoff=potential.cutoff,
         batch_size=batch_size,
         triples=potential.needs_triples,
-        properties=targets.values(),
+        properties=[target for target in targets.values() if target is not None],
     )
     described = potential.outputs()
     potential.gradients = any(described[name]["gradient_of"] for name in targets)
@@ -135,7 +139,8 @@ def predict_errors(
         with torch.set_grad_enabled(potential.gradients):
             outputs = potential(batch)
         for name, target in targets.items():
-            differences[name].append((outputs[name].detach() - batch[target]).cpu().numpy())
+            expected = 0.0 if target is None else batch[target]
+            differences[name].append((outputs[name].detach() - expected).cpu().numpy())
     n_atoms = cache.n_atoms[indices]
     return {
         name: Errors(
@@ -146,13 +151,16 @@ def predict_errors(
 
 
 def _save(
-    folder: Path, split: str, indices: np.ndarray, errors: dict[str, Errors], metrics: dict[str, dict[str, Any]]
+    trained: Trained, split: str, indices: np.ndarray, errors: dict[str, Errors], metrics: dict[str, dict[str, Any]]
 ) -> None:
+    folder, sha256 = trained.folder, weights_sha256(trained.potential)
     path = folder / "evaluation.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept = {name: value for name, value in known.items() if not name.startswith(f"{split}/")}
+    kept = known["metrics"] if known.get("weights_sha256") == sha256 else {}  # errors of other weights are of no use
+    kept = {name: value for name, value in kept.items() if not name.startswith(f"{split}/")}
     part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(kept | metrics, indent=2) + "\n", encoding="utf-8")
+    document = {"weights_sha256": sha256, "metrics": kept | metrics}
+    part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     os.replace(part, path)
     arrays: dict[str, Any] = {name: error.difference for name, error in errors.items()}
     np.savez_compressed(folder / f"errors-{split}.npz", index=indices, **arrays)

@@ -32,6 +32,7 @@ class Data(Section):
     dataset: str
     root: str = Field(default="data", description="folder that holds the prepared data sets")
     source: str | None = Field(default=None, description="local file or folder to prepare from instead of a download")
+    split: str | None = Field(None, description="a published split of the data set to draw within, for example split-1")
     n_train: Positive
     n_val: Positive
     n_test: Positive | None = Field(default=None, description="test systems; null takes the rest")
@@ -111,7 +112,7 @@ class Trainer(Section):
     batch_size: Positive = 100
     eval_batch_size: Positive = 1000
     gradient_clip: NotNegative = Field(default=0.0, description="largest norm of the gradient; 0 does not clip")
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive | Literal["auto"] = 1
     num_nodes: Positive = 1
     strategy: str = "auto"

@@ -9,8 +9,8 @@ import numpy as np
 from zoo.data.cache import Cache
 from zoo.data.split import make_split
 from zoo.train.evaluate import PARTS, Errors, Evaluation, summarise
-from zoo.train.recipe import parse_recipe
-from zoo.train.source import open_cache
+from zoo.train.recipe import Data, parse_recipe
+from zoo.train.source import evaluated, open_cache
 from zoo_registry.errors import DataError, UsageError, close_matches
 from zoo_registry.metadata import Metadata
 
@@ -43,9 +43,9 @@ def evaluate_release(
     if split not in PARTS:
         raise UsageError(f"split={split} is not allowed{close_matches(split, PARTS)}")
     loaded = load(model, backend=backend, device=device)
-    cache, indices, targets = training_data(loaded.metadata, split, root)
+    cache, indices, data = training_data(loaded.metadata, split, root)
     indices = indices[:limit]
-    names = {name: target for name, target in targets.items() if name in loaded.metadata.outputs}
+    names = evaluated(data, loaded.metadata.outputs)
     differences: dict[str, list[np.ndarray]] = {name: [] for name in names}
     structures = (cache.atoms(int(index)) for index in indices)
     for index, prediction in zip(indices, loaded.predict_many(structures), strict=True):
@@ -61,8 +61,8 @@ def evaluate_release(
     return Evaluation(summarise(errors, split), errors, indices)
 
 
-def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cache, np.ndarray, dict[str, str]]:
-    """Return the data set of a release, a part of its split, and output to property.
+def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cache, np.ndarray, Data]:
+    """Return the data set of a release, a part of its split, and what its recipe says of the data.
 
     Raises:
         UsageError: The metadata do not say how the model was trained.
@@ -82,13 +82,17 @@ def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cac
         raise DataError(
             f"{cache.folder} has sha256 {cache.meta['sha256']}, but {metadata.name} was trained on {sha256}."
         )
-    parts = make_split(len(cache), sizes["train"], sizes["val"], sizes["test"], sizes["seed"])
+    parts = make_split(
+        len(cache), sizes["train"], sizes["val"], sizes["test"], sizes["seed"], official=cache.official(data.split)
+    )
     if parts.sha256 != sizes["sha256"]:
         raise DataError(f"The split of {metadata.name} was not drawn from its seed; evaluate its run folder instead.")
-    return cache, getattr(parts, split), data.targets
+    return cache, getattr(parts, split), data
 
 
-def _reference(cache: Cache, target: str) -> Callable[[int], np.ndarray]:
+def _reference(cache: Cache, target: str | None) -> Callable[[int], np.ndarray]:
+    if target is None:
+        return lambda index: np.zeros(())
     values = cache.values(target)
     if cache.properties[target].per == "system":
         return lambda index: values[index]

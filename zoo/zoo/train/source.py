@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from zoo.data import dataset
 from zoo.data.cache import Cache, build_cache
 from zoo.train.recipe import Data
 from zoo_registry.errors import DataError
+from zoo_runtime import keys
 
 
 def open_cache(data: Data) -> Cache:
@@ -49,6 +51,23 @@ def describe(cache: Cache, data: Data) -> dict[str, Any]:
     own.pop("properties", None)
     name = own.pop("name", Path(data.dataset).stem)
     return {"dataset": name, "dataset_sha256": cache.meta["sha256"], "dataset_facts": {**own, "systems": len(cache)}}
+
+
+def evaluated(data: Data, outputs: Collection[str]) -> dict[str, str | None]:
+    """Return what to compare a network with: its targets, and zero for the forces of relaxed structures.
+
+    Args:
+        data: The data set and the targets of the training.
+        outputs: What the network gives.
+
+    Returns:
+        Output to property; None stands for zero.
+    """
+    targets: dict[str, str | None] = {name: target for name, target in data.targets.items() if name in outputs}
+    known = not _is_cache(Path(data.dataset))
+    if keys.FORCES in outputs and known and dataset(data.dataset).relaxed:
+        targets.setdefault(keys.FORCES, None)
+    return targets
 
 
 def _is_cache(folder: Path) -> bool:

@@ -1,0 +1,353 @@
+"""Molecular dynamics that can be killed at any time and goes on with the same call."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo_registry.errors import ModelError, StructureError, UsageError, close_matches
+from zoo_registry.units import GPA
+from zoo_runtime import keys
+from zoo_runtime.model import Model
+from zoo_runtime.simulate.checks import force_warnings, need_forces, need_positive
+from zoo_runtime.simulate.log import Averages, Row, open_log, read_log
+from zoo_runtime.simulate.rigid import rigid_motions, without_rigid_motion
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+ENSEMBLES = ("nve", "langevin", "npt")
+INFO = "zoo_md"  # in atoms.info of every frame: all that a run needs, beside the frame, to go on from there
+BAROSTAT_TIME = 1000.0  # fs
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a run stands.
+
+    Attributes:
+        step: The last step that is on disk.
+        steps: Where the run ends.
+        temperature: K, now.
+        drift: meV/atom/ps of the total energy, as `Averages`; None where an ensemble does not conserve it.
+        speed: ns/day, of this call.
+    """
+
+    step: int
+    steps: int
+    temperature: float
+    drift: float | None
+    speed: float
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """A finished run.
+
+    Attributes:
+        atoms: The last structure, with velocities.
+        trajectory: The file of all frames.
+        log: The file of energies and temperatures.
+        first_step: 0, or where this call went on from.
+        steps: All steps from the beginning.
+        duration: ps, of all steps.
+        temperature: K, the mean over the log.
+        temperature_spread: K, the standard deviation over the log.
+        energy: eV, potential and kinetic, at the end.
+        drift: meV/atom/ps, slope of a straight line through the total energies; None but for NVE.
+        speed: ns/day, of this call.
+        warnings: What the model warned of, the first of each kind.
+    """
+
+    atoms: Atoms
+    trajectory: Path
+    log: Path
+    first_step: int
+    steps: int
+    duration: float
+    temperature: float
+    temperature_spread: float
+    energy: float
+    drift: float | None
+    speed: float
+    warnings: list[str]
+
+
+def molecular_dynamics(
+    model: Model,
+    atoms: Atoms,
+    trajectory: str | Path,
+    log: str | Path | None = None,
+    ensemble: str = "nve",
+    temperature: float | None = None,
+    timestep: float = 0.5,
+    steps: int = 2000,
+    interval: int = 4,
+    friction: float = 10.0,
+    pressure: float = 1e-4,
+    seed: int = 0,
+    report: Callable[[Progress], None] | None = None,
+) -> Dynamics:
+    """Run molecular dynamics, or go on where the same call was stopped.
+
+    Velocities are those of ``atoms`` where it has any; else they are drawn from a Maxwell-Boltzmann distribution. In
+    NVE the motion of the system as a whole is taken out, does not count in the temperature, and a temperature that is
+    given draws new velocities. Random numbers depend on the seed and the step only, so a run that was stopped and went
+    on is bit for bit the run that was not, on a backend that repeats its results.
+
+    Args:
+        model: A loaded model with forces.
+        atoms: Where to start; not changed.
+        trajectory: An ASE ``.traj`` file. One that is there is continued, if it began at ``atoms`` with these options.
+        log: A CSV file; None puts it beside the trajectory.
+        ensemble: ``nve`` (velocity Verlet), ``langevin`` (BAOAB; B. Leimkuhler, C. Matthews, J. Chem. Phys. 138, 174102
+            (2013), doi:10.1063/1.4802990), or ``npt`` (the same with a barostat that scales the cell; D. Quigley,
+            M. I. J. Probert, J. Chem. Phys. 120, 11432 (2004), doi:10.1063/1.1755657).
+        temperature: K; None means 300, or what the velocities of ``atoms`` say in NVE.
+        timestep: fs.
+        steps: In all, a multiple of ``interval``.
+        interval: Steps between frames, and lines of the log; what a run that is killed loses at most.
+        friction: 1/ps, of the thermostat.
+        pressure: GPa, of the barostat.
+        seed: Of velocities and thermostat.
+        report: Called after each interval.
+
+    Raises:
+        StructureError: A structure that the model refuses, at the start or on the way; what is on disk is good.
+        UsageError: An option that is not allowed, or a trajectory of another run.
+        ModelError: The model has no forces, or no stress where it is needed.
+    """
+    from ase.io.trajectory import TrajectoryWriter
+
+    options = {
+        "model": f"{model.metadata.name}@{model.metadata.version}",
+        "ensemble": ensemble,
+        "temperature": temperature,
+        "timestep": timestep,
+        "interval": interval,
+        "friction": friction,
+        "pressure": pressure,
+        "seed": seed,
+    }
+    _check(model, atoms, options, steps)
+    path = Path(trajectory)
+    log = path.with_suffix(".csv") if log is None else Path(log)
+    kelvin = 300.0 if temperature is None else temperature
+    with _writing(path, log):
+        current = _last_frame(path, atoms, options)
+        new = current is None
+        if current is None:
+            current = _start(atoms, ensemble, kelvin, redraw=temperature is not None, seed=seed)
+            current.info[INFO] = {**options, "step": 0}
+        first = current.info[INFO]["step"]
+        if first > steps:
+            raise UsageError(f"trajectory={path} has {first} steps already, more than steps={steps}.")
+        current.calc = model.calculator()
+        degrees = _degrees(current, ensemble)
+        told = {warning: warning for warning in force_warnings(model)}
+        for warning in told:
+            warnings.warn(warning, stacklevel=2)
+        row = _row(current, degrees, options, told)
+        if new:
+            _write_first(path, current)
+        averages = Averages(len(current))
+        for old in read_log(log, before=first):
+            averages.add(old)
+        run = _integrator(current, options, kelvin)
+        began = time.perf_counter()
+        speed = 0.0
+        with open_log(log, before=first) as write, TrajectoryWriter(path, "a") as frames:
+            write(row)
+            averages.add(row)
+            for step in range(first + interval, steps + 1, interval):
+                run.rng = np.random.default_rng([seed, step])
+                _advance(run, interval, step, path)
+                row = _row(current, degrees, options, told, step)
+                current.info[INFO] = {**options, "step": step, "barostat": _barostat(run)}
+                frames.write(current)
+                write(row)
+                averages.add(row)
+                speed = (step - first) * timestep * 1e-6 / (time.perf_counter() - began) * 86400
+                if report:
+                    drift = averages.drift() if ensemble == "nve" else None
+                    report(Progress(step, steps, row.temperature, drift, speed))
+    current.calc = None
+    mean, spread = averages.temperature()
+    return Dynamics(
+        atoms=current,
+        trajectory=path,
+        log=log,
+        first_step=first,
+        steps=steps,
+        duration=steps * timestep * 1e-3,
+        temperature=mean,
+        temperature_spread=spread,
+        energy=row.potential + row.kinetic,
+        drift=averages.drift() if ensemble == "nve" else None,
+        speed=speed,
+        warnings=list(told.values()),
+    )
+
+
+def _check(model: Model, atoms: Atoms, options: dict[str, Any], steps: int) -> None:
+    ensemble, temperature = options["ensemble"], options["temperature"]
+    if ensemble not in ENSEMBLES:
+        raise UsageError(f"ensemble={ensemble!r} is unknown{close_matches(ensemble, ENSEMBLES)}")
+    need_positive(timestep=options["timestep"], interval=options["interval"], friction=options["friction"])
+    if temperature is not None and not (math.isfinite(temperature) and temperature >= 0):
+        raise UsageError(f"temperature={temperature} must be a finite number of kelvin, not below 0.")
+    if steps < 0 or steps % options["interval"]:
+        raise UsageError(f"steps={steps} must be a multiple of interval={options['interval']}, or 0.")
+    if options["seed"] < 0 or not math.isfinite(options["pressure"]):
+        raise UsageError("seed must not be below 0, and pressure must be a finite number.")
+    need_forces(model)
+    if ensemble == "npt" and keys.STRESS not in model.metadata.outputs:
+        raise ModelError(f"{model.metadata.name} has no stress, which ensemble=npt needs.")
+    if ensemble == "npt" and not atoms.pbc.all():
+        raise StructureError("ensemble=npt needs a structure that is periodic in three directions.")
+
+
+def _start(atoms: Atoms, ensemble: str, kelvin: float, redraw: bool, seed: int) -> Atoms:
+    """Copy with velocities."""
+    from ase.units import kB
+
+    start = atoms.copy()
+    draw = not start.has("momenta") or (ensemble == "nve" and redraw)
+    if draw:
+        random = np.random.default_rng([seed, 0]).standard_normal((len(start), 3))
+        start.set_momenta(random * np.sqrt(start.get_masses() * kB * kelvin)[:, None])
+    if ensemble == "nve":
+        start.set_momenta(without_rigid_motion(start, start.get_momenta()))
+        kinetic = start.get_kinetic_energy()
+        if draw and kinetic:
+            start.set_momenta(start.get_momenta() * np.sqrt(_degrees(start, ensemble) * kB * kelvin / 2 / kinetic))
+    return start
+
+
+def _degrees(atoms: Atoms, ensemble: str) -> int:
+    """How many degrees of freedom hold kinetic energy."""
+    rigid = rigid_motions(atoms).shape[1] if ensemble == "nve" else 0
+    return max(int(atoms.get_number_of_degrees_of_freedom()) - rigid, 0)
+
+
+def _integrator(atoms: Atoms, options: dict[str, Any], kelvin: float) -> Any:
+    from ase.md.langevinbaoab import LangevinBAOAB
+    from ase.md.verlet import VelocityVerlet
+    from ase.units import fs
+
+    timestep = options["timestep"] * fs
+    if options["ensemble"] == "nve":
+        return VelocityVerlet(atoms, timestep)
+    settings = {
+        "temperature_K": kelvin,
+        "T_tau": 1000 / options["friction"] * fs,
+        "rng": np.random.default_rng(options["seed"]),
+    }
+    if options["ensemble"] == "langevin":
+        return LangevinBAOAB(atoms, timestep, **settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using heuristic P_mass")
+        run = LangevinBAOAB(
+            atoms,
+            timestep,
+            externalstress=-options["pressure"] * GPA,
+            hydrostatic=True,
+            P_tau=BAROSTAT_TIME * fs,
+            **settings,
+        )
+    for name, value in atoms.info[INFO].get("barostat", {}).items():
+        setattr(run, name, value)
+    return run
+
+
+def _barostat(run: Any) -> dict[str, float]:
+    """State of the cell's motion, which positions and momenta do not give; empty without a barostat."""
+    return {name: float(getattr(run, name)) for name in ("p_eps", "force_eps") if hasattr(run, name)}
+
+
+def _advance(run: Any, interval: int, step: int, path: Path) -> None:
+    try:
+        for _ in range(interval):
+            run.step()
+    except StructureError as error:
+        raise StructureError(
+            f"stopped between steps {step - interval} and {step}: {error} {path} is good up to there; try a shorter "
+            "timestep=, a lower temperature= or a relaxed start."
+        ) from error
+
+
+def _row(atoms: Atoms, degrees: int, options: dict[str, Any], told: dict[str, str], step: int | None = None) -> Row:
+    """Figures of now; keeps the first warning of each kind."""
+    from ase.units import kB
+
+    kinetic, potential = atoms.get_kinetic_energy(), atoms.get_potential_energy()
+    for warning in atoms.calc.warnings:
+        told.setdefault(re.sub(r"[\d.]+", "", warning), warning)
+    step = atoms.info[INFO]["step"] if step is None else step
+    pressure = volume = None
+    if options["ensemble"] == "npt":
+        pressure = -float(np.trace(atoms.get_stress(voigt=False, include_ideal_gas=True))) / 3 / GPA
+        volume = float(atoms.get_volume())
+    return Row(
+        step=step,
+        time=step * options["timestep"] * 1e-3,
+        potential=float(potential),
+        kinetic=float(kinetic),
+        temperature=float(2 * kinetic / (max(degrees, 1) * kB)),
+        pressure=pressure,
+        volume=volume,
+    )
+
+
+def _last_frame(path: Path, atoms: Atoms, options: dict[str, Any]) -> Atoms | None:
+    """Where the run stopped; None where there is no file yet."""
+    from ase.io.trajectory import TrajectoryReader
+
+    if not path.exists():
+        return None
+    other = "delete it, or choose another trajectory="
+    try:
+        with TrajectoryReader(path) as frames:
+            start, last = frames[0], frames[-1]
+    except Exception as error:  # the reader raises whatever comes
+        raise UsageError(f"trajectory={path} is there and cannot be read as an ASE .traj file; {other}.") from error
+    old = last.info.get(INFO)
+    if not isinstance(old, dict):
+        raise UsageError(f"trajectory={path} is there and was not written by zoo md; {other}.")
+    changed = [
+        f"{name}={old.get(name)} there, {value} now" for name, value in options.items() if old.get(name) != value
+    ]
+    if changed:
+        raise UsageError(f"trajectory={path} is of a run with other options ({'; '.join(changed)}); {other}.")
+    if not (np.array_equal(start.numbers, atoms.numbers) and np.array_equal(start.positions, atoms.positions)):
+        raise UsageError(f"trajectory={path} began at another structure; {other}.")
+    last.info = {**{key: value for key, value in atoms.info.items() if key != INFO}, INFO: old}
+    return last
+
+
+def _write_first(path: Path, atoms: Atoms) -> None:
+    from ase.io.trajectory import TrajectoryWriter
+
+    temporary = path.with_name(f".{path.name}.part")
+    with TrajectoryWriter(temporary, "w") as frames:
+        frames.write(atoms)
+    temporary.replace(path)
+
+
+@contextmanager
+def _writing(path: Path, log: Path) -> Iterator[None]:
+    if path.suffix != ".traj":
+        raise UsageError(f"trajectory={path} must end in .traj, the format of ASE that loses no digit.")
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} or {log} cannot be written ({error.strerror}); choose another place.") from error
