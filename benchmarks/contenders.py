@@ -190,3 +190,5 @@ def copy_weights(ours: Any, representation: Any, readout: Any) -> None:
         head = ours.heads["energy"].network
         copy(readout.outnet[0], head[0])
         copy(readout.outnet[1], head[2])
+        for parameter in readout.outnet[1].parameters():
+            parameter.mul_(ours.heads["energy"].scale)

@@ -59,9 +59,7 @@ out: {out}
     return load_recipe(str(path), {})
 
 
-def test_from_an_ase_database_to_a_prediction(
-    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_an_ase_database_to_a_prediction(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     run = train(make_recipe(database, tmp_path / "run"), progress=False)
     measured = evaluate(run).metrics["test/energy_mae"]["value"]

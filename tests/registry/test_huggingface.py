@@ -354,13 +354,17 @@ def test_guarantee_12_a_yanked_version_comes_only_to_who_names_it_and_with_the_r
 
 
 def test_two_who_publish_at_once_do_not_overwrite_each_other(server, repo, tmp_path, make_release, monkeypatch) -> None:
-    def moved(self: Handler, repo: Repo, words: list[str]) -> None:
-        self.send(412, {"error": "the branch moved"})
+    answer = Handler.on_preupload
 
-    monkeypatch.setattr(Handler, "on_commit", moved)
+    def meanwhile(self: Handler, repo: Repo, words: list[str]) -> None:
+        repo.commit({**repo.commits[-1][1], "hers": b""})
+        answer(self, repo, words)
+
+    monkeypatch.setattr(Handler, "on_preupload", meanwhile)
     with pytest.raises(ModelError, match="changed by somebody else meanwhile; publish again"):
         publish(make_release(tmp_path / "newer", version="1.1.0"), REPO)
     assert repo.tags.keys() == {"v1.0.0"}
+    assert "hers" in repo.commits[-1][1]
 
 
 def test_a_bundle_of_a_repository_opens_under_its_name_on_another_machine(

@@ -177,12 +177,12 @@ def test_guarantee_04_a_release_in_a_bucket_appears_with_its_manifest_which_come
 
     write = MemoryFileSystem.pipe_file
 
-    def until_manifest(self: Any, path: str, *arguments: Any, **more: Any) -> None:
-        if path.endswith("manifest.json"):
+    def until_the_last_file(self: Any, path: str, *arguments: Any, **more: Any) -> None:
+        if path.endswith("zoo.json"):
             raise ConnectionError("hf_secret")
         write(self, path, *arguments, **more)
 
-    monkeypatch.setattr(MemoryFileSystem, "pipe_file", until_manifest)
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", until_the_last_file)
     with pytest.raises(HubUnreachable, match="failed \\(ConnectionError\\)"):
         publish(release, bucket)
     with pytest.raises(ModelNotFound, match="has no model 'schnet-tiny'"):

@@ -32,15 +32,6 @@ def release(make_release: Callable[..., Release], tmp_path: Path, monkeypatch: p
     return made
 
 
-@pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: object) -> tuple[int, str, str]:
-        code = cli.run([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.mark.usefixtures("release")
 def test_predict_shows_energy_with_its_unit_and_test_error(zoo: Callable, release: Release) -> None:
     code, out, err = zoo("predict", "model=pair-test", ETHANOL)
@@ -193,7 +184,6 @@ USAGE = {
     "slip": (["predict", "modle=pair-test", ETHANOL], "did you mean 'model'"),
     "slip with dashes": (["predict", "--modle", "pair-test", ETHANOL], "--modle"),
     "no file": (["predict", "model=pair-test"], "files"),
-
     "unknown suffix": (["predict", "model=pair-test", ETHANOL, "output=o.txt"], ".extxyz, .xyz, .json, .jsonl, .csv"),
     "output is an input": (["predict", "model=pair-test", "mixed.extxyz", "output=mixed.extxyz"], "input files"),
     "no such folder": (["predict", "model=pair-test", ETHANOL, "output=no/o.csv"], "No such file"),

@@ -5,13 +5,8 @@ from __future__ import annotations
 import math
 
 from zoo_registry.errors import ModelError, UsageError
-from zoo_registry.units import convert
 from zoo_runtime import keys
 from zoo_runtime.model import Model
-from zoo_runtime.report import test_error
-
-UNIT = keys.UNITS[keys.FORCES]
-POOR_FORCES = 0.2  # eV/Å; potentials that were trained on forces reach a tenth of it
 
 
 def need_forces(model: Model) -> None:
@@ -26,20 +21,6 @@ def need_forces(model: Model) -> None:
             f"{model.metadata.name} predicts {', '.join(outputs)}; a simulation needs energy and forces, "
             "so take another model."
         )
-
-
-def force_warnings(model: Model) -> list[str]:
-    """Return a warning where the forces of a model are known to be poor, or nothing is known of them."""
-    name = model.metadata.name
-    error = test_error(model.metadata, keys.FORCES)
-    if error is None:
-        return [f"{name} does not say how far its forces are from its level of theory"]
-    if convert(error["value"], error["unit"], UNIT) > POOR_FORCES:
-        return [
-            f"the forces of {name} are off by {error['value']:.2g} {error['unit']} on average: "
-            "what follows from them is a try of the tools, not chemistry"
-        ]
-    return []
 
 
 def need_positive(**numbers: float) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from zoo_registry.errors import StructureError
 from zoo_runtime import keys
 from zoo_runtime.model import Model
-from zoo_runtime.simulate.checks import force_warnings, need_forces, need_positive
+from zoo_runtime.simulate.checks import need_forces, need_positive
 from zoo_runtime.simulate.relaxation import relax
 from zoo_runtime.simulate.rigid import rigid_motions
 
@@ -125,7 +125,7 @@ def vibrations(
     frequencies = frequencies.real - frequencies.imag
     order = kept[np.argsort(frequencies)]
     frequencies.sort()
-    warnings = force_warnings(model) + prediction.warnings
+    warnings = list(prediction.warnings)
     if largest > fmax:
         warnings.append(
             f"the largest force is {largest:.4f} eV/Å, not below fmax={fmax:g}: this is no stationary point, "

@@ -12,7 +12,7 @@ from zoo_registry.errors import StructureError, UsageError, close_matches
 from zoo_runtime import keys
 from zoo_runtime.model import Model
 from zoo_runtime.prediction import Prediction
-from zoo_runtime.simulate.checks import force_warnings, need_forces, need_positive
+from zoo_runtime.simulate.checks import need_forces, need_positive
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -97,8 +97,7 @@ def relax(
     largest, change = _largest(atoms), atoms.get_potential_energy() - before
     atoms.calc = None
     prediction = model.predict(atoms)
-    warnings = force_warnings(model) + prediction.warnings
-    return Relaxation(atoms, prediction, float(change), largest, taken, converged, warnings)
+    return Relaxation(atoms, prediction, float(change), largest, taken, converged, prediction.warnings)
 
 
 def _largest(atoms: Atoms) -> float:

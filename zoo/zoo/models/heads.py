@@ -10,12 +10,39 @@ from zoo_runtime import keys
 
 
 class Head(nn.Module):
-    """What turns the features of atoms into properties, by means of a ``network``."""
+    """What turns the features of atoms into properties, by means of a ``network``.
+
+    Args:
+        features: Width of the atoms' features.
+        species: Atomic numbers, sorted.
+        hidden: Widths of the hidden layers; default one of half the features.
+    """
+
+    elemental = False
+
+    def __init__(self, features: int, species: list[int], hidden: list[int] | None) -> None:
+        super().__init__()
+        widths = [features, *(hidden or [features // 2]), 1]
+        self.network = ElementalNetwork(len(species), widths) if self.elemental else mlp(widths)
+
+    def latent(self, x: Tensor, elements: Tensor) -> Tensor:
+        """Return the bare output of the network: ``[n, F] -> [n, 1]``."""
+        return self.network(x)
 
     @torch.jit.unused
     def outputs(self) -> dict[str, dict[str, object]]:
         """Describe each output: shape, unit, and whether it belongs to a system or an atom."""
         raise NotImplementedError
+
+
+class Elemental(Head):
+    """Gives a head a network of its own for each element."""
+
+    elemental = True
+
+    def latent(self, x: Tensor, elements: Tensor) -> Tensor:
+        """Return the output of each atom's own network: ``[n, F] -> [n, 1]``."""
+        return self.network(x, elements)
 
 
 class Atomwise(Head):
@@ -42,18 +69,12 @@ class Atomwise(Head):
         aggregation: str = "sum",
         hidden: list[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(features, species, hidden)
         if aggregation not in ("sum", "mean"):
             raise UsageError(f"aggregation is {aggregation!r}; allowed: mean, sum.")
         self.property, self.unit, self.mean = property, unit, aggregation == "mean"
-        self.network = self.make_network(len(species), [features, *(hidden or [features // 2]), 1])
         self.scale = nn.Buffer(torch.ones((), dtype=torch.float64))
         self.reference = nn.Buffer(torch.zeros(len(species), dtype=torch.float64))
-
-    @torch.jit.unused
-    def make_network(self, n_elements: int, widths: list[int]) -> nn.Module:
-        """Return the network of the contributions."""
-        return mlp(widths)
 
     @torch.jit.unused
     def outputs(self) -> dict[str, dict[str, object]]:
@@ -63,10 +84,6 @@ class Atomwise(Head):
             described[keys.ENERGIES] = {"shape": ["n"], "unit": self.unit, "per": "atom"}
         return described
 
-    def contributions(self, x: Tensor, elements: Tensor) -> Tensor:
-        """Return the bare output of the network: ``[n, F] -> [n, 1]``."""
-        return self.network(x)
-
     def forward(self, x: Tensor, elements: Tensor, graph: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the property ``[s]``, and for the energy also each atom's share ``[n]``.
 
@@ -75,7 +92,7 @@ class Atomwise(Head):
             elements: ``[n]`` int64 row of each atom's element.
             graph: The tensors of `zoo_runtime.keys`.
         """
-        shares = self.contributions(x, elements).squeeze(-1).double() * self.scale
+        shares = self.latent(x, elements).squeeze(-1).double() * self.scale
         shares = shares + self.reference.index_select(0, elements)
         system, n_systems = graph["system"], graph["cell"].shape[0]
         value = sum_into(shares, system, n_systems)
@@ -87,17 +104,8 @@ class Atomwise(Head):
         return outputs
 
 
-class ElementalAtomwise(Atomwise):
+class ElementalAtomwise(Elemental, Atomwise):
     """`Atomwise` with a network of its own for each element."""
-
-    @torch.jit.unused
-    def make_network(self, n_elements: int, widths: list[int]) -> nn.Module:
-        """Return one network for each element."""
-        return ElementalNetwork(n_elements, widths)
-
-    def contributions(self, x: Tensor, elements: Tensor) -> Tensor:
-        """Return the output of each atom's own network: ``[n, F] -> [n, 1]``."""
-        return self.network(x, elements)
 
 
 class DipoleMoment(Head):
@@ -119,15 +127,9 @@ class DipoleMoment(Head):
         charge_correction: bool = False,
         hidden: list[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(features, species, hidden)
         self.magnitude, self.charge_correction = magnitude, charge_correction
-        self.network = self.make_network(len(species), [features, *(hidden or [features // 2]), 1])
         self.masses = nn.Buffer(torch.tensor(atomic_masses[species], dtype=torch.float64), persistent=False)
-
-    @torch.jit.unused
-    def make_network(self, n_elements: int, widths: list[int]) -> nn.Module:
-        """Return the network of the charges."""
-        return mlp(widths)
 
     @torch.jit.unused
     def outputs(self) -> dict[str, dict[str, object]]:
@@ -144,10 +146,6 @@ class DipoleMoment(Head):
             }
         return described
 
-    def latent_charges(self, x: Tensor, elements: Tensor) -> Tensor:
-        """Return the bare output of the network: ``[n, F] -> [n, 1]``."""
-        return self.network(x)
-
     def forward(self, x: Tensor, elements: Tensor, graph: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``dipole [s, 3]`` and ``charges [n]``, and ``dipole_magnitude [s]`` where asked for.
 
@@ -157,7 +155,7 @@ class DipoleMoment(Head):
             graph: The tensors of `zoo_runtime.keys`.
         """
         positions, system, n_systems = graph["positions"], graph["system"], graph["cell"].shape[0]
-        charges = self.latent_charges(x, elements).double()  # [n, 1]
+        charges = self.latent(x, elements).double()  # [n, 1]
         if self.charge_correction:
             number = sum_into(torch.ones_like(charges), system, n_systems)
             excess = sum_into(charges, system, n_systems) / number  # [s, 1]
@@ -172,14 +170,5 @@ class DipoleMoment(Head):
         return outputs
 
 
-class ElementalDipoleMoment(DipoleMoment):
+class ElementalDipoleMoment(Elemental, DipoleMoment):
     """`DipoleMoment` with a network of its own for each element."""
-
-    @torch.jit.unused
-    def make_network(self, n_elements: int, widths: list[int]) -> nn.Module:
-        """Return one network for each element."""
-        return ElementalNetwork(n_elements, widths)
-
-    def latent_charges(self, x: Tensor, elements: Tensor) -> Tensor:
-        """Return the output of each atom's own network: ``[n, F] -> [n, 1]``."""
-        return self.network(x, elements)
