@@ -48,11 +48,11 @@ def test_golden_numbers_are_reproduced(path: Path, backend: str) -> None:
 
 
 @pytest.mark.parametrize("path", RELEASES, ids=name)
-def test_the_test_error_was_measured_on_enough_molecules_and_is_on_the_card(path: Path) -> None:
+def test_the_test_error_was_measured_on_enough_structures_and_is_on_the_card(path: Path) -> None:
     release = open_release(path)
     error = release.metadata.metrics["test/energy_mae"]
     assert error["unit"] == "eV"
-    assert error["n"] >= 10_000
+    assert error["n"] >= (10_000 if "qm9" in name(path) else 1_000)  # rMD17 publishes 1,000 test frames
     assert f"| test/energy_mae | {error['value']:.4g} | eV |" in release.file("README.md").read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from zoo_registry.metadata import NAME_PATTERN, VERSION_PATTERN
 from zoo_registry.release import Release, open_release
 
 MAX_MEMBERS = 10_000
+_CHUNK = 1 << 20
 
 
 def write_archive(path: str | Path, releases: Iterable[tuple[str, Release]]) -> None:
@@ -22,22 +24,29 @@ def write_archive(path: str | Path, releases: Iterable[tuple[str, Release]]) -> 
 
     Args:
         path: The file; it must not exist.
-        releases: Each with the namespace that it has in the cache.
+        releases: Each with the namespace that it has in the cache; one that is named twice is written once.
 
     Raises:
         UsageError: The file exists or cannot be written.
     """
+    folders = {PurePosixPath(space, r.metadata.name, r.metadata.version): r for space, r in releases}
+    part = Path(f"{path}.part")
     try:
-        with open(path, "xb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:
-            for namespace, release in releases:
-                folder = PurePosixPath(namespace, release.metadata.name, release.metadata.version)
+        if Path(path).exists():
+            raise FileExistsError("it exists")
+        with open(part, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+            for folder, release in folders.items():
                 for file in sorted(release.path.iterdir()):
                     content = file.read_bytes()
                     member = tarfile.TarInfo(str(folder / file.name))
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
+        part.rename(path)
     except OSError as error:
         raise UsageError(f"cannot write {path} ({error}); give another output=.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def read_archive(path: str | Path, cache: Path) -> list[Release]:
@@ -60,14 +69,16 @@ def read_archive(path: str | Path, cache: Path) -> list[Release]:
             return [_install(archive, members, folder, cache) for folder, members in _folders(archive).items()]
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error}).") from None
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise ReleaseInvalid(f"{path} is not an archive of zoo bundle ({error}); copy it again.") from None
 
 
 def _folders(archive: tarfile.TarFile) -> dict[PurePosixPath, dict[str, tarfile.TarInfo]]:
     """Sort the members by release; anything that `write_archive` would not write is refused."""
     folders: dict[PurePosixPath, dict[str, tarfile.TarInfo]] = {}
+    end = 0
     for count, member in enumerate(archive):
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         path = PurePosixPath(member.name)
         plain = member.isreg() and not member.issparse() and _is_release(path.parent, member.name)
         twice = folders.setdefault(path.parent, {}).setdefault(path.name, member) is not member
@@ -77,7 +88,23 @@ def _folders(archive: tarfile.TarFile) -> dict[PurePosixPath, dict[str, tarfile.
             )
     if not folders:
         raise ReleaseInvalid("the archive holds no release; not imported.")
+    _check_end(archive, end)
     return folders
+
+
+def _check_end(archive: tarfile.TarFile, end: int) -> None:
+    """Refuse an archive that goes on or stops after its last member: tarfile takes damage for the end."""
+    stream = archive.fileobj
+    if stream is None:
+        raise ReleaseInvalid("the archive is closed; not imported.")
+    stream.seek(end)
+    length = 0
+    while chunk := stream.read(_CHUNK):
+        length += len(chunk)
+        if chunk.strip(b"\0"):
+            raise ReleaseInvalid(f"the archive is damaged after byte {end}; copy it again, nothing was imported.")
+    if length < 2 * tarfile.BLOCKSIZE:
+        raise ReleaseInvalid(f"the archive stops at byte {end + length}; copy it again, nothing was imported.")
 
 
 def _is_release(folder: PurePosixPath, member: str) -> bool:

@@ -52,7 +52,8 @@ def prune() -> list[Cached]:
     root = cache_folder()
     old = [release for release in contents() if not release.newest]
     try:
-        remove_abandoned(root)
+        for place in (root, *repositories().values()):
+            remove_abandoned(place)
         for release in old:
             move_aside(release.path, root)
     except OSError as error:

@@ -9,12 +9,11 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
 from zoo_registry.errors import ModelError, ModelNotFound, ReleaseInvalid
-from zoo_registry.manifest import FETCH_AGAIN, MANIFEST, MAX_BYTES, SIGNATURE, check_same, parse_manifest
+from zoo_registry.manifest import MANIFEST, MAX_BYTES, SIGNATURE, check_same, parse_manifest
 from zoo_registry.release import open_release
 
 Source = Callable[[str], BinaryIO]
@@ -59,11 +58,11 @@ def install(
         ModelError: The copy could not be read or written, or the version is there already with other bytes.
     """
     target = root / name / version
-    if target.is_dir() and not repair:
-        _check_same(source, target)
-        return target
     partial = root / f"{_PARTIAL}{uuid.uuid4().hex}"
     try:
+        if target.is_dir() and not repair:
+            _check_same(source, target)
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(root)
         partial.mkdir()
@@ -81,8 +80,6 @@ def install(
             f"cannot copy to {target} ({error}); check the connection, make room there or name another folder "
             "(ZOO_CACHE or hub=)."
         ) from None
-    except HTTPException as error:
-        raise ModelError(f"{name}@{version} came incomplete ({error!r:.100}); {FETCH_AGAIN}.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zoo_registry.errors import ModelError, UsageError
 from zoo_registry.manifest import MANIFEST, verify_manifest
+from zoo_registry.metadata import NAME_PATTERN, VERSION_PATTERN
 from zoo_registry.release import Release
 
 SCHEMA = 1
@@ -70,9 +71,18 @@ def read_lock(path: str | Path) -> list[Locked]:
         raise ModelError(f"{path} has schema {raw['schema']}, this version reads {SCHEMA}; upgrade atomzoo.")
     try:
         lines = [Locked(**line) for line in raw["releases"]]
-        good = all(_SHA256.fullmatch(line.manifest) for line in lines)
-    except (TypeError, KeyError):
+        good = all(map(_is_line, lines))
+    except (TypeError, KeyError, AttributeError):
         good = False
     if not good:
         raise ModelError(f"{path} is not a lock file of schema {SCHEMA}; write it again with zoo lock MODEL.")
     return lines
+
+
+def _is_line(line: Locked) -> bool:
+    places = (line.hub, line.revision)
+    return (
+        bool(NAME_PATTERN.fullmatch(line.name) and VERSION_PATTERN.fullmatch(line.version))
+        and all(place is None or (isinstance(place, str) and place.isprintable()) for place in places)
+        and all(_SHA256.fullmatch(digest) for digest in (line.manifest, *line.files.values()))
+    )

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 import re
+import sys
 import typing
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +16,19 @@ from typing import Any
 from zoo_registry.errors import ReleaseInvalid
 
 SCHEMA = 1
+ELEMENTS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb "
+    "Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au "
+    "Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts "
+    "Og"
+)
 MAX_ATOMIC_NUMBER = 118
 NAME_PATTERN = re.compile(r"(?=.{1,100}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 VERSION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}")
+# Fields that people write, in more than one line if they like.
+_TEXTS = ("description", "training")
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +108,9 @@ class Metadata:
             raise ReleaseInvalid(f"{source} must be a JSON object; fetch the release again.")
         _check_schema(raw, source)
         _check_fields(raw, cls, source)
+        for name, value in raw.items():
+            if problem := next(_unprintable(value, several_lines=name in _TEXTS), None):
+                raise ReleaseInvalid(f"{source}: {name} holds {problem}; export the release again.")
         metadata = cls(**raw)
         for problem in _problems(metadata):
             raise ReleaseInvalid(f"{source}: {problem}; export the release again.")
@@ -166,5 +181,58 @@ def _problems(metadata: Metadata) -> Iterator[str]:
     if metadata.spin_multiplicity < 1:
         yield f"spin_multiplicity is 2S + 1 and at least 1, got {metadata.spin_multiplicity}"
     for output, facts in metadata.outputs.items():
-        if "unit" not in facts:
+        if not isinstance(facts.get("unit"), str):
             yield f"outputs: {output!r} has no unit"
+        if facts.get("per") not in ("system", "atom") or not isinstance(facts.get("shape"), list):
+            yield f"outputs: {output!r} must have per 'system' or 'atom' and a list as shape"
+    for metric, facts in metadata.metrics.items():
+        if not _is_number(facts.get("value")) or not isinstance(facts.get("unit"), str):
+            yield f"metrics: {metric!r} must have a number as value and a unit"
+        if type(facts.get("n", 0)) is not int:
+            yield f"metrics: n of {metric!r} must be a whole number"
+    if any(value < 0 for value in metadata.tolerance.values()):
+        yield f"tolerance must not be negative, got {metadata.tolerance}"
+    yield from _domain_problems(metadata)
+    yield from _training_problems(metadata.training)
+
+
+def _domain_problems(metadata: Metadata) -> Iterator[str]:
+    distances = metadata.domain.get("shortest_distance", {})
+    if not isinstance(distances, dict):
+        yield "domain: shortest_distance must be an object of pairs such as 'C-H' and their distances in Å"
+        return
+    elements = ELEMENTS.split()
+    symbols = {elements[number - 1] for number in metadata.species if 0 < number <= len(elements)}
+    for pair, distance in distances.items():
+        ends = pair.split("-")
+        if len(ends) != 2 or not symbols.issuperset(ends) or not _is_number(distance) or distance <= 0:
+            yield f"domain: shortest_distance must be positive, in Å, for pairs of its species, got {pair}: {distance}"
+
+
+def _training_problems(training: dict[str, Any]) -> Iterator[str]:
+    for path in (("recipe",), ("recipe", "data"), ("recipe", "data", "targets"), ("dataset_facts",)):
+        found: Any = training
+        for key in path:
+            found = found.get(key, {}) if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            yield f"training: {'.'.join(path)} must be an object, got {found!r:.100}"
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _unprintable(value: object, several_lines: bool) -> Iterator[str]:
+    """What must not reach a terminal or a formula: control characters, and numbers that no float can hold."""
+    if isinstance(value, str):
+        hidden = (c for c in value if unicodedata.category(c) in _HIDDEN and not (several_lines and c == "\n"))
+        yield from (f"the control character {character!a}" for character in hidden)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unprintable(key, False)
+            yield from _unprintable(item, several_lines)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _unprintable(item, several_lines)
+    elif _is_number(value) and not -_LARGEST <= typing.cast(float, value) <= _LARGEST:
+        yield "a number that is not finite"

@@ -65,7 +65,7 @@ def check_signature(release: Release, public_keys: Iterable[str | Path]) -> Path
 
     Raises:
         ReleaseInvalid: It has no signature, or none of the keys made one over these files.
-        UsageError: No keys, or one that cannot be read.
+        UsageError: No keys, or none that can be read.
         MissingDependency: model-signing is not installed.
     """
     keys = [Path(key) for key in public_keys]
@@ -76,16 +76,20 @@ def check_signature(release: Release, public_keys: Iterable[str | Path]) -> Path
     _, hashing = _library()
     from model_signing import verifying
 
+    unreadable = []
     for key in keys:
         try:
             verifier = verifying.Config().use_elliptic_key_verifier(public_key=key)
         except Exception as error:  # those of the cryptography below share no base class
-            raise UsageError(f"{key} is not a public key in PEM form ({type(error).__name__}).") from None
+            unreadable.append(f"{key} is not a public key in PEM form ({type(error).__name__}).")
+            continue
         try:
             verifier.set_hashing_config(_hashing(hashing)).verify(release.path, release.path / SIGNATURE)
         except Exception:  # a hostile signature can fail in any way, and none of them is a good one
             continue
         return key
+    if len(unreadable) == len(keys):
+        raise UsageError(unreadable[0])
     names = ", ".join(key.name for key in keys)
     raise ReleaseInvalid(f"{release}: its signature does not fit its files and any of the keys {names}.")
 

@@ -16,8 +16,9 @@ from zoo_registry.errors import (
     YankedWarning,
     close_matches,
 )
-from zoo_registry.hubs import ON_THIS_MACHINE, Hub, open_hub, scheme
+from zoo_registry.hubs import ON_THIS_MACHINE, Hub, check_location, open_hub, scheme
 from zoo_registry.install import Progress, check_locked, install
+from zoo_registry.lock import Locked
 from zoo_registry.manifest import SIGNATURE
 from zoo_registry.release import METADATA, Release, open_release
 from zoo_registry.versions import newest, parse_name, parse_version, versions_in
@@ -45,6 +46,7 @@ def resolve(model: str, hub: str | None = None) -> Release:
         ReleaseInvalid: Its files are not what its manifest says.
         ModelError: The hub cannot be reached or is of a kind that is not supported.
     """
+    check_location(model)
     if not scheme(model) and ("/" in model or os.sep in model or os.path.isfile(os.path.join(model, METADATA))):
         return _open_path(model)
     name, version, location = _parse(model, hub)
@@ -86,6 +88,8 @@ def pull(
     name, version, location = _parse(model, hub)
     there = open_hub(location) if location else None
     release = _kept(there, name, version) if version else None
+    if there and release and version and not release.trusted:
+        _warn_if_yanked(there, release.metadata.name, version)
     if release is None:
         source = reach_hub(location, model)
         try:
@@ -156,12 +160,45 @@ def origin(model: str, release: Release, hub: str | None = None) -> tuple[str | 
     Raises:
         ModelError: A hub that has commits cannot be reached.
     """
-    location = None if not scheme(model) and "/" in model else _parse(model, hub)[2]
+    location = hub_of(model, release, hub)
     source = open_hub(location) if location else None
-    if source is None or release.trusted or not source.namespace:
-        return None if release.trusted else location, None
+    if source is None or not source.namespace:
+        return location, None
     _check_online(source, model)
     return location, source.revision(release.metadata.name, release.metadata.version)
+
+
+def hub_of(model: str, release: Release, hub: str | None = None) -> str | None:
+    """Return the hub from which a release can be had again, without asking it; None for one that is bundled.
+
+    Args:
+        model: What the user wrote.
+        release: What `resolve` gave for it.
+        hub: A folder or URL; by default ``$ZOO_HUB``.
+
+    Raises:
+        ModelError: The location of the hub is wrong.
+    """
+    location = None if not scheme(model) and "/" in model else _parse(model, hub)[2]
+    return open_hub(location).location if location and not release.trusted else None
+
+
+def pull_locked(line: Locked, hub: str | None = None, progress: Progress | None = None) -> Release:
+    """Fetch exactly what a line of a lock file says; what came from no hub is looked for on this machine first.
+
+    Args:
+        line: The line.
+        hub: A folder or URL; by default that of the line, else ``$ZOO_HUB``.
+        progress: Is told how many bytes of how many have come.
+
+    Raises:
+        ModelError: See `pull`; a release with other bytes is refused.
+    """
+    here = _kept(None, line.name, line.version) if not (hub or line.hub) else None
+    if here is None:
+        return pull(f"{line.name}@{line.version}", hub or line.hub, line.manifest, progress)
+    check_locked(here.path, line.manifest)
+    return here
 
 
 _WHERE = "give hub=/path/of/a/hub or set ZOO_HUB to look further."
@@ -169,6 +206,7 @@ _WHERE = "give hub=/path/of/a/hub or set ZOO_HUB to look further."
 
 def _parse(model: str, hub: str | None) -> tuple[str | None, str | None, str | None]:
     """Return name, version and hub that a user's words mean; the name of a repository is not known yet."""
+    check_location(model)
     if not scheme(model):
         return *parse_name(model), named_hub(hub)
     if not model.lower().startswith(_HF):
@@ -283,11 +321,42 @@ def _choose(source: Hub, name: str | None, version: str | None) -> tuple[str, st
     versions = _versions_on(source, name)
     yanked = source.yanked(name)
     if version is None:
-        version = newest([v for v in versions if v not in yanked] or versions)
+        if not (good := [v for v in versions if v not in yanked]):
+            reasons = "; ".join(f"{name}@{v}: {yanked[v]}" for v in versions)
+            raise ModelNotFound(f"hub {source.location!r}: all versions of {name} were yanked ({reasons}).")
+        version = newest(good)
+        _warn_of_cached(source, name, version, yanked)
     _check_there(source, name, version, versions)
     if version in yanked:
-        warnings.warn(f"{name}@{version} was yanked: {yanked[version]}", YankedWarning, stacklevel=3)
+        _warn(f"{name}@{version} was yanked: {yanked[version]}")
     return name, version
+
+
+def _warn_of_cached(source: Hub, name: str, version: str, yanked: dict[str, str]) -> None:
+    """Tell that a name without version goes on to mean a yanked version, since that is the newest here."""
+    here = _present(source, name)
+    latest = newest([*here, version])
+    if latest in yanked and latest in here:
+        where = source.location if source.namespace else name
+        _warn(
+            f"{name}@{latest} was yanked: {yanked[latest]}; {where} without version still means it on this machine, "
+            f"write {where}@{version} or remove {here[latest]}"
+        )
+
+
+def _warn_if_yanked(source: Hub, name: str, version: str) -> None:
+    """Tell the reason when the hub can be asked; a copy on this machine needs no hub."""
+    try:
+        _check_online(source, name)
+        reason = source.yanked(name).get(version)
+    except ModelError:
+        return
+    if reason is not None:
+        _warn(f"{name}@{version} was yanked: {reason}")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, YankedWarning, stacklevel=4)
 
 
 def _versions_on(hub: Hub, name: str) -> list[str]:

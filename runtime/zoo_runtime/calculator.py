@@ -36,7 +36,7 @@ class ZooCalculator(Calculator):
         super().__init__()
         self.model = model
         self.warnings: list[str] = []
-        self._charge_and_spin: tuple[Any, Any] | None = None
+        self._charge_and_spin: tuple[list[Any], list[Any]] | None = None
         self._warned = False
         outputs = model.metadata.outputs
         self.implemented_properties = [name for name in SAME_IN_ASE if name in outputs]

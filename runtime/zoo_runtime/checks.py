@@ -145,23 +145,26 @@ def _check_cell(atoms: Atoms) -> None:
 
 
 def _check_charge_and_spin(atoms: Atoms, metadata: Metadata) -> None:
-    for name, given, trained in (
-        ("charge", charge_and_spin(atoms)[0], metadata.charge),
-        ("spin multiplicity", charge_and_spin(atoms)[1], metadata.spin_multiplicity),
+    charges, spins = charge_and_spin(atoms)
+    for name, values, trained in (
+        ("charge", charges, metadata.charge),
+        ("spin multiplicity", spins, metadata.spin_multiplicity),
     ):
-        if given is not None and not _equal(given, trained):
+        for given in values:
+            if _equal(given, trained):
+                continue
             raise StructureError(
                 f"the structure has {name} {given} (in atoms.info), but {metadata.name} was trained for {trained} "
                 "only; use another model, or take the entry out if it means something else."
             )
 
 
-def charge_and_spin(atoms: Atoms) -> tuple[Any, Any]:
-    """Return the total charge in e and the spin multiplicity that ``atoms.info`` names; None where it does not."""
+def charge_and_spin(atoms: Atoms) -> tuple[list[Any], list[Any]]:
+    """Return the total charges in e and the spin multiplicities that ``atoms.info`` names, under any usual name."""
     named = {str(key).lower(): value for key, value in atoms.info.items()}
     charge = [named[key] for key in ("charge", "total_charge") if key in named]
     spin = [named[key] for key in ("spin_multiplicity", "multiplicity", "spin") if key in named]
-    return next(iter(charge), None), next(iter(spin), None)
+    return charge, spin
 
 
 def _equal(given: Any, trained: int) -> bool:

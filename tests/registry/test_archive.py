@@ -115,6 +115,55 @@ def test_an_archive_that_lost_bytes_is_refused_and_the_cache_stays_clean(archive
         assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
+def test_an_archive_that_is_damaged_between_two_releases_is_refused_whole(
+    release, make_release, tmp_path, cache
+) -> None:
+    path = tmp_path / "two.tar"
+    second = make_release(tmp_path / "other", name="wacsf-tiny")
+    write_archive(path, [("", open_release(release)), ("", open_release(second))])
+    whole = path.read_bytes()
+    with tarfile.open(path) as archive:
+        start = archive.getmember("wacsf-tiny/1.0.0/README.md").offset
+        last = archive.getmembers()[-1]
+    end = last.offset_data + (last.size + 511) // 512 * 512
+    header = whole[start : start + 512]
+    damaged = [
+        whole[:start],
+        whole[:end],
+        whole[: end + 512],
+        whole[: start + 100],
+        whole[:start] + b"\0" * 512 + whole[start + 512 :],
+        whole[:start] + b"x" * 512 + whole[start + 512 :],
+        whole[:start] + header[:124] + b"\xff" * 12 + header[136:] + whole[start + 512 :],
+        whole + b"more",
+    ]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ReleaseInvalid):
+            read_archive(path, cache)
+        assert not cache.exists()
+    path.write_bytes(whole[: end + 1024])
+    assert len(read_archive(path, cache)) == 2
+
+
+def test_a_release_that_is_named_twice_is_bundled_once_and_nothing_half_written_stays(
+    release, archive, tmp_path, monkeypatch
+) -> None:
+    opened = open_release(release)
+    write_archive(tmp_path / "twice.tar", [("", opened), ("", opened)])
+    assert (tmp_path / "twice.tar").read_bytes() == archive.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with pytest.raises(UsageError, match="no space left on device"):
+        write_archive(tmp_path / "half.tar", [("", opened)])
+    assert list(tmp_path.glob("half.tar*")) == []
+    with pytest.raises(UsageError, match="give another output="):
+        write_archive(archive / "below-a-file.tar", [])
+
+
 def test_guarantee_01_an_archive_cannot_change_a_version_that_is_here(archive, cache, make_release) -> None:
     folder = make_release(cache, weights=b"v" * 999)
     with pytest.raises(ModelError, match=r"schnet-tiny@1\.0\.0 is already in .* with other bytes"):
@@ -138,3 +187,13 @@ def test_prune_keeps_the_newest_of_each_name_and_tells_what_it_removed(cache, ma
     assert [release.label for release in prune()] == ["schnet-tiny@1.9.0", "hf://zoo/schnet-tiny@1.9.0"]
     assert [release.newest for release in contents()] == [True] * 3
     assert prune() == []
+
+
+def test_prune_removes_what_killed_pulls_left_of_names_and_of_repositories(cache) -> None:
+    old, young = ([root / f".partial-{age}" for root in (cache, cache / "_hf/zoo/schnet-tiny")] for age in "01")
+    for folder in (*old, *young):
+        folder.mkdir(parents=True)
+    for folder in old:
+        os.utime(folder, times=(1, 1))
+    prune()
+    assert [folder.exists() for folder in (*old, *young)] == [False, False, True, True]

@@ -268,6 +268,22 @@ def test_a_new_version_leaves_the_old_one_as_it_was(repo, release, tmp_path, mak
         pull(f"{REPO}@1.2.0")
 
 
+@pytest.mark.parametrize("files", [{"model.safetensors": b"hers"}, {"manifest.json": b"{}"}, {"LICENSE": b""}])
+def test_a_repository_with_the_files_of_others_is_left_as_it_is(server, release, files) -> None:
+    other = server.repos["zoo/schnet-tiny"] = Repo()
+    other.commit({"README.md": b"hers", **files})
+    with pytest.raises(ModelError, match="holds files that zoo did not write; give an empty one"):
+        publish(release, REPO)
+    assert (len(other.commits), other.tags) == (1, {})
+
+
+def test_a_new_version_replaces_the_files_of_the_last_one_and_no_others(repo, tmp_path, make_release) -> None:
+    repo.commit({**repo.commits[-1][1], "hers.txt": b"hers", "model.sig": b"of the last version"})
+    publish(make_release(tmp_path / "newer", version="1.1.0"), REPO)
+    assert repo.commits[-1][1]["hers.txt"] == b"hers"
+    assert "model.sig" not in repo.commits[-1][1]
+
+
 def test_a_repository_holds_one_model(repo, tmp_path, make_release) -> None:
     with pytest.raises(ModelError, match=r"holds schnet-tiny; wacsf-tiny needs a repository of its own"):
         publish(make_release(tmp_path / "other", name="wacsf-tiny"), REPO)

@@ -72,6 +72,32 @@ WRONG: list[tuple[str, Any]] = [
     ("references", {"model": "10.1000/x"}),
     ("outputs", {"energy": {"dtype": "float64"}}),
     ("tolerance", {"energy": "1e-5"}),
+    ("tolerance", {"energy": -1e-5}),
+    ("metrics", {"test/energy_mae": {"unit": "eV"}}),
+    ("metrics", {"test/energy_mae": {"value": None, "unit": "eV"}}),
+    ("metrics", {"test/energy_mae": {"value": True, "unit": "eV"}}),
+    ("metrics", {"test/energy_mae": {"value": 0.1}}),
+    ("metrics", {"test/energy_mae": {"value": 0.1, "unit": "eV", "n": "many"}}),
+    ("outputs", {"energy": {"unit": "eV", "shape": ["s"]}}),
+    ("outputs", {"energy": {"unit": "eV", "shape": ["s"], "per": "mole"}}),
+    ("outputs", {"energy": {"unit": "eV", "shape": "s", "per": "system"}}),
+    ("outputs", {"energy": {"unit": None, "shape": ["s"], "per": "system"}}),
+    ("domain", {"shortest_distance": [1.0]}),
+    ("domain", {"shortest_distance": {"H": 1.0}}),
+    ("domain", {"shortest_distance": {"H-C": 1.0}}),
+    ("domain", {"shortest_distance": {"H-Xx": 1.0}}),
+    ("domain", {"shortest_distance": {"H-O": 0}}),
+    ("domain", {"shortest_distance": {"H-O": "1"}}),
+    ("training", {"recipe": "schnet-qm9"}),
+    ("training", {"recipe": {"data": []}}),
+    ("training", {"recipe": {"data": {"targets": "U0"}}}),
+    ("training", {"dataset_facts": 1}),
+    ("description", "\x1b[2Jgone"),
+    ("description", "\u202etxt.exe"),
+    ("license", "MIT\nline"),
+    ("hyperparameters", {"a": [{"\x07": 1}]}),
+    ("provenance", {"torch": ["\x9b2J"]}),
+    ("energy_reference", {"kind": "atoms", "values": {"1": 10**400}}),
     ("unheard_of", 1),
 ]
 
@@ -81,6 +107,19 @@ def test_a_wrong_value_is_refused_by_name_of_its_field(metadata: Metadata, field
     raw = json.loads(metadata.to_json()) | {field: value}
     with pytest.raises(ReleaseInvalid, match="NaN|Infinity" if value != value or value == 1e999 else field):
         Metadata.from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize("field", ["cutoff", "tolerance", "energy_reference"])
+def test_a_number_beyond_all_floats_is_refused(metadata: Metadata, field: str) -> None:
+    raw = json.loads(metadata.to_json()) | {field: 7.5 if field == "cutoff" else {"energy": 7.5}}
+    with pytest.raises(ReleaseInvalid, match=f"{field} holds a number that is not finite"):
+        Metadata.from_json(json.dumps(raw).replace("7.5", "1e999"))
+
+
+def test_facts_of_training_and_domain_that_are_true_are_read(metadata: Metadata) -> None:
+    raw = json.loads(metadata.to_json()) | {"description": "two\nlines, Å", "domain": {"shortest_distance": {"H-O": 1}}}
+    raw |= {"training": {"recipe": {"data": {"targets": {"energy": "U0"}}, "description": "a\nb"}}}
+    assert Metadata.from_json(json.dumps(raw)).domain["shortest_distance"] == {"H-O": 1}
 
 
 @pytest.mark.parametrize("document", [b"", b"<html>", b"\xff\xfe", b"[]", b"{" * 100_000, b"[" * 100_000])

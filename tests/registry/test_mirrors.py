@@ -80,6 +80,28 @@ def test_a_folder_on_any_web_server_is_a_hub(hub, release, mirror, make_release,
         publish(release, mirror)
 
 
+def test_guarantee_12_a_model_of_which_all_is_yanked_is_not_pulled_without_a_version(hub, cache, make_release) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        make_release(hub, version=version)
+        yank(f"schnet-tiny@{version}", f"reason of {version}", str(hub))
+    with pytest.raises(ModelNotFound, match=r"1\.0\.0: reason of 1\.0\.0; .*1\.1\.0: reason of 1\.1\.0"):
+        pull("schnet-tiny", str(hub))
+    assert not cache.exists()
+
+
+def test_guarantee_12_a_yanked_version_in_the_cache_is_told(hub, cache, make_release) -> None:
+    make_release(hub)
+    make_release(hub, version="1.1.0")
+    pull("schnet-tiny", str(hub))
+    yank("schnet-tiny@1.1.0", "wrong cell", str(hub))
+    with pytest.warns(YankedWarning, match=r"1\.1\.0 was yanked: wrong cell; schnet-tiny without .*remove .*/1\.1\.0"):
+        assert str(pull("schnet-tiny", str(hub))) == "schnet-tiny@1.0.0"
+    with pytest.warns(YankedWarning, match=r"1\.1\.0 was yanked: wrong cell"):
+        pull("schnet-tiny@1.1.0", str(hub))
+    assert str(pull("schnet-tiny@1.1.0", "/no/such/hub")) == "schnet-tiny@1.1.0"
+    assert str(pull("schnet-tiny@1.0.0", str(hub))) == "schnet-tiny@1.0.0"
+
+
 def test_a_yanked_version_is_told_by_the_web_server_too(hub, release, mirror, make_release, tmp_path) -> None:
     publish(release, str(hub))
     publish(make_release(tmp_path / "newer", version="1.1.0"), str(hub))
@@ -196,3 +218,81 @@ def test_a_scheme_that_nothing_serves_is_told_and_a_missing_driver_with_its_line
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(MissingDependency, match=r"pip install 'fsspec\[s3\]'"):
         pull("schnet-tiny", "s3://bucket/x")
+
+
+SECRETS = [
+    "https://user:s3cret@example.org/hub",
+    " https://user:s3cret@example.org/hub",
+    "simplecache::https://user:s3cret@example.org/hub",
+    "a::b://s3cret/hub",
+    " s3://s3cret/hub",
+    "S3://user:s3cret@bucket",
+    "https://user:s3cret/more@example.org/hub",
+    "https://example.org/hub#s3cret",
+    "https://example.org/hub?token=s3cret",
+    "hf://user:s3cret@owner/repo",
+    "file://user:s3cret@host/hub",
+]
+
+
+@pytest.mark.parametrize("location", SECRETS)
+def test_guarantee_25_a_secret_anywhere_in_a_url_is_refused_and_not_repeated(location) -> None:
+    for model, hub in (("schnet-tiny", location), (location, None)):
+        for action in (pull, resolve):
+            with pytest.raises(ModelError) as caught:
+                action(model, hub)
+            assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[bad", "https://localhost:x/", "https://example.org/hüb", "https://a/b\n"]
+)
+def test_what_is_no_url_is_one_line(location) -> None:
+    with pytest.raises(ModelError, match="the URL of the hub must be") as caught:
+        pull("schnet-tiny", location)
+    assert "\n" not in str(caught.value)
+
+
+class Broken:
+    def read(self, *_: object) -> bytes:
+        raise RuntimeError("Authorization: s3cret")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("version", ["", "@1.0.0"])
+def test_guarantee_25_a_bucket_that_breaks_off_is_one_line_without_the_clients_text(
+    bucket, release, monkeypatch, version
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    publish(release, bucket)
+    monkeypatch.setattr(fsspec.filesystem("memory"), "open", lambda *_: Broken())
+    with pytest.raises(HubUnreachable, match=r"broke off \(RuntimeError\); try again later with: zoo pull") as caught:
+        pull(f"schnet-tiny{version}", bucket)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_web_server_that_breaks_off_is_one_line(hub, release, mirror, monkeypatch, cache) -> None:
+    from http.client import HTTPResponse, IncompleteRead
+
+    def breaks(*_: object) -> bytes:
+        raise IncompleteRead(b"half")
+
+    publish(release, str(hub))
+    pull("schnet-tiny", mirror)
+    monkeypatch.setattr(HTTPResponse, "read", breaks)
+    for path in ("schnet-tiny", "schnet-tiny@2.0.0"):
+        with pytest.raises(HubUnreachable, match=r"index\.json broke off \(IncompleteRead\); try again later"):
+            pull(path, mirror)
+
+
+def test_publishing_again_to_a_bucket_repairs_its_index(bucket, release) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    publish(release, bucket)
+    memory = fsspec.filesystem("memory")
+    index = f"{bucket}/index.json".removeprefix("memory:/")
+    whole = memory.cat_file(index)
+    memory.rm(index)
+    publish(release, bucket)
+    assert memory.cat_file(index) == whole

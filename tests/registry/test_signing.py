@@ -16,7 +16,7 @@ from zoo_registry.lock import describe, read_lock, write_lock
 from zoo_registry.manifest import write_manifest
 from zoo_registry.release import open_release
 from zoo_registry.signing import check_signature, is_trusted, sign, trusted_keys
-from zoo_registry.store import publish, pull, resolve
+from zoo_registry.store import hub_of, origin, publish, pull, pull_locked, resolve
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +186,60 @@ def test_what_is_no_lock_file_is_refused_in_one_line(tmp_path, document, text) -
     with pytest.raises(Exception, match=text) as caught:
         read_lock(tmp_path / "zoo.lock")
     assert "\n" not in str(caught.value)
+
+
+WRONG_LINES = [
+    ("name", 1),
+    ("name", "../x"),
+    ("version", None),
+    ("version", "latest"),
+    ("hub", 1),
+    ("hub", "https://a\x1b[2J"),
+    ("revision", []),
+    ("manifest", None),
+    ("files", None),
+    ("files", ["zoo.json"]),
+    ("files", {"zoo.json": 1}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG_LINES)
+def test_a_lock_file_with_a_wrong_field_is_refused(release, tmp_path, key, value) -> None:
+    write_lock(tmp_path / "zoo.lock", [describe(open_release(release), None, None)])
+    document = json.loads((tmp_path / "zoo.lock").read_bytes())
+    document["releases"][0][key] = value
+    (tmp_path / "zoo.lock").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="is not a lock file of schema 1"):
+        read_lock(tmp_path / "zoo.lock")
+
+
+@pytest.mark.parametrize("place", ["bundled", "cache"])
+def test_guarantee_12_a_locked_release_of_no_hub_is_found_here_whatever_hub_is_set(
+    tmp_path, make_release, monkeypatch, place
+) -> None:
+    folder = make_release(tmp_path / place)
+    line = describe(open_release(folder), None, None)
+    for hub in ("hf://owner/repo", "/no/such/hub", "https://user:s3cret@example.org"):
+        monkeypatch.setenv("ZOO_HUB", hub)
+        assert pull_locked(line).path == folder
+    with pytest.raises(ReleaseInvalid, match=r"expected manifest\.json with sha256 0000"):
+        pull_locked(replace(line, manifest="0" * 64))
+
+
+def test_a_release_of_a_repository_keeps_its_hub_in_the_lock_without_network(cache, make_release, monkeypatch) -> None:
+    make_release(cache / "_hf/zoo/schnet-tiny")
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    release = resolve("hf://zoo/schnet-tiny")
+    with pytest.raises(ModelError, match="ZOO_OFFLINE is set"):
+        origin("hf://zoo/schnet-tiny", release)
+    assert hub_of("hf://zoo/schnet-tiny", release) == "hf://zoo/schnet-tiny"
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_trusted_key_that_cannot_be_read_does_not_hide_the_others(signed, tmp_path) -> None:
+    folder = tmp_path / "config/trusted-keys"
+    (folder / "a-broken.pem").write_text("no key")
+    assert check_signature(open_release(signed), trusted_keys()) == folder / "mine.pem"
+    assert is_trusted(open_release(signed))
+    with pytest.raises(UsageError, match=r"a-broken\.pem is not a public key"):
+        check_signature(open_release(signed), [folder / "a-broken.pem"])

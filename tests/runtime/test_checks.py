@@ -22,7 +22,10 @@ def placed(*x: float, **changes: object) -> Atoms:
 TRAINED = {"recipe": {"data": {"targets": {"energy": "U0"}}}}
 
 
-@pytest.mark.parametrize("info", [{"charge": 1}, {"Charge": 1}, {"total_charge": -1}, {"spin": 2}, {"Multiplicity": 3}])
+CHARGED = [{"charge": 1}, {"Charge": 1}, {"total_charge": -1}, {"spin": 2}, {"Multiplicity": 3}]
+
+
+@pytest.mark.parametrize("info", [*CHARGED, {"charge": 0, "total_charge": 1}])
 def test_a_charge_or_spin_is_found_under_its_usual_names(make_metadata: Make, info: dict) -> None:
     with pytest.raises(StructureError, match="was trained for"):
         check_structure(Atoms("H", info=info), make_metadata())

@@ -66,9 +66,8 @@ def test_verify_tells_each_backend_that_reproduces_the_golden_numbers(run: Run, 
     assert "native: not checked: " in out
 
 
-@pytest.mark.parametrize("error", [2e-5, float("nan")])
-def test_guarantee_15_wrong_golden_numbers_are_named_and_stop_a_publication(run: Run, make, tmp_path, error) -> None:
-    folder = make(error=error)
+def test_guarantee_15_wrong_golden_numbers_are_named_and_stop_a_publication(run: Run, make, tmp_path) -> None:
+    folder = make(error=2e-5)
     for command in ("verify", "publish"):
         code, _, err = run(command, folder)
         assert code == 3
@@ -88,6 +87,43 @@ def test_what_are_no_golden_numbers_is_one_line(run: Run, make, content) -> None
     assert code == 3
     assert err.count("\n") == 1
     assert "golden.json holds no structures" in err
+
+
+DAMAGED = [
+    ("energy", None),
+    ("energy", float("nan")),
+    ("energy", float("inf")),
+    ("energy", 10**400),
+    ("energy", [1.0]),
+    ("energy", "much"),
+    ("forces", None),
+    ("forces", [[0.0, 0.0]]),
+    ("forces", [[0.0, 0.0], [0.0]]),
+    ("stress", [[float("nan")] * 3] * 3),
+    ("positions", None),
+    ("positions", [[0.0, 0.0, float("nan")]]),
+    ("positions", [[0.0, 0.0, 0.0]] * 2),
+    ("cell", None),
+    ("cell", [1.0, 2.0]),
+    ("pbc", None),
+    ("pbc", [False]),
+    ("numbers", None),
+    ("numbers", []),
+    ("numbers", [0]),
+    ("numbers", [1.5]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), DAMAGED)
+def test_guarantee_15_damaged_golden_numbers_are_one_line(run: Run, make, key, value) -> None:
+    folder = make()
+    golden = json.loads((folder / "golden.json").read_bytes())
+    golden["structures"][1][key] = value
+    (folder / "golden.json").write_text(json.dumps(golden))
+    write_manifest(folder)
+    code, _, err = run("verify", folder)
+    assert (code, err.count("\n")) == (3, 1)
+    assert "golden.json holds no structures with finite numbers" in err
 
 
 def test_a_release_that_nothing_here_can_run_is_not_called_verified(make, monkeypatch) -> None:
@@ -252,3 +288,27 @@ def test_a_download_shows_its_progress_on_a_terminal(run: Run, make, monkeypatch
     assert code == 0
     assert Path(out.strip()).is_dir()
     assert told[-1][0] == told[-1][1] > told[0][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("hub", "shown"),
+    [
+        ("https://user:s3cret@example.org/hub", "(set, not shown)"),
+        (" https://user:s3cret@example.org", "(set, not shown)"),
+        ("https://example.org/hub?token=s3cret", "https://example.org/hub"),
+        ("/data/hub", "/data/hub"),
+    ],
+)
+def test_guarantee_25_doctor_shows_no_password_of_the_hub(run: Run, monkeypatch, hub, shown) -> None:
+    monkeypatch.setenv("ZOO_HUB", hub)
+    assert json.loads(run("doctor", "--json")[1])["models"]["hub"] == shown
+
+
+def test_guarantee_12_a_lock_written_without_network_keeps_the_hub(run: Run, make, tmp_path, monkeypatch) -> None:
+    shutil.copytree(make(), tmp_path / "cache/_hf/zoo/pair-test/pair-test/1.0.0")
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    code, _, err = run("lock", "hf://zoo/pair-test")
+    assert code == 0
+    assert "its commit is not written down" in err
+    line = json.loads((tmp_path / "zoo.lock").read_bytes())["releases"][0]
+    assert (line["hub"], line["revision"]) == ("hf://zoo/pair-test", None)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
+from ase.constraints import FixAtoms, FixBondLengths
 from ase.io import read, write
 
 import zoo_registry
@@ -157,6 +158,81 @@ def test_a_trajectory_of_another_run_is_never_touched(spring: Callable[..., Mode
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match="no log"):
         molecular_dynamics(spring(), triangle(), tmp_path / "b.traj", steps=8)
+
+
+def test_only_the_same_start_goes_on(spring: Callable[..., Model], tmp_path: Path) -> None:
+    path = tmp_path / "a.traj"
+    start = triangle()
+    start.set_momenta(np.random.default_rng(0).standard_normal((3, 3)))
+    molecular_dynamics(spring(), start, path, steps=8)
+    before = path.read_bytes()
+    changed = {name: start.copy() for name in ("cell", "pbc", "masses", "constraints", "momenta")}
+    changed["cell"].set_cell([9, 9, 9])
+    changed["pbc"].pbc = True
+    changed["masses"].set_masses([16, 2, 2])
+    changed["constraints"].set_constraint(FixAtoms([0]))
+    changed["momenta"].set_momenta(-start.get_momenta())
+    for name, atoms in changed.items():
+        with pytest.raises(UsageError, match=rf"another structure \(other {name}\)"):
+            molecular_dynamics(spring(), atoms, path, steps=16)
+    with pytest.raises(UsageError, match="weights=None there, ab now"):
+        molecular_dynamics(spring(provenance={"weights_sha256": "ab"}), start, path, steps=16)
+    assert path.read_bytes() == before
+    assert molecular_dynamics(spring(), start, path, steps=16).first_step == 8
+
+
+@pytest.mark.parametrize("constraint", [FixAtoms([0]), FixBondLengths([[0, 1]])], ids=["atoms", "bonds"])
+def test_a_run_with_constraints_goes_on(
+    spring: Callable[..., Model], tmp_path: Path, constraint: FixAtoms | FixBondLengths
+) -> None:
+    atoms = triangle()
+    atoms.set_constraint(constraint)
+    molecular_dynamics(spring(), atoms, tmp_path / "a.traj", temperature=100, steps=8)
+    done = molecular_dynamics(spring(), atoms, tmp_path / "a.traj", temperature=100, steps=16)
+    assert done.first_step == 8
+    if isinstance(constraint, FixAtoms):
+        assert (done.atoms.positions[0] == atoms.positions[0]).all()
+    else:
+        assert done.atoms.get_distance(0, 1) == pytest.approx(LENGTH, abs=1e-6)
+
+
+def test_constraints_that_an_ensemble_cannot_keep_are_refused(spring: Callable[..., Model], tmp_path: Path) -> None:
+    for atoms, constraint, ensemble in (
+        (crystal(), FixAtoms([0]), "npt"),
+        (triangle(), FixBondLengths([[0, 1]]), "langevin"),
+    ):
+        atoms.set_constraint(constraint)
+        with pytest.raises(
+            UsageError, match=f"ensemble={ensemble} cannot keep the constraint {type(constraint).__name__}"
+        ):
+            molecular_dynamics(spring(cutoff=1.3), atoms, tmp_path / "a.traj", ensemble=ensemble, steps=4)
+    assert list(tmp_path.iterdir()) == []
+    atoms = triangle()
+    atoms.set_constraint(FixAtoms([0]))
+    done = molecular_dynamics(spring(), atoms, tmp_path / "a.traj", ensemble="langevin", steps=40)
+    assert (done.atoms.positions[0] == atoms.positions[0]).all()
+
+
+def test_a_log_of_another_run_is_never_touched(spring: Callable[..., Model], tmp_path: Path) -> None:
+    log = tmp_path / "shared.csv"
+    molecular_dynamics(spring(), triangle(), tmp_path / "a.traj", log=log, steps=8)
+    good = log.read_bytes()
+    with pytest.raises(UsageError, match="belongs to another run"):
+        molecular_dynamics(spring(), triangle(), tmp_path / "b.traj", log=log, steps=8)
+    assert log.read_bytes() == good
+    lines = good.splitlines()
+    for bad in (
+        b"\xff\xfe\x00" * 9,
+        good.replace(b"4,", b"four,", 1),
+        b"\n".join([lines[0], b"0,0,,1,1,,"]),
+        b"\n".join([lines[0], b"0,0,x,1,1,,"]),
+    ):
+        log.write_bytes(bad)
+        for name in ("a.traj", "b.traj"):
+            with pytest.raises(UsageError, match=r"no log of zoo md|another run"):
+                molecular_dynamics(spring(), triangle(), tmp_path / name, log=log, steps=8)
+        assert log.read_bytes() == bad
+    assert not (tmp_path / "b.traj").exists()
 
 
 def test_velocities_of_the_structure_are_kept_unless_a_temperature_is_asked_for(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from zoo_registry.errors import StructureError, UsageError
@@ -91,6 +92,35 @@ def test_a_polyatomic_run_has_a_peak_at_every_frequency(spring: Callable[..., Mo
     assert len(harmonic) == 3
     for wavenumber in of_verlet(harmonic, timestep):
         assert np.abs(np.array(found.peaks) - wavenumber).min() < 1
+
+
+def test_frames_too_far_apart_for_the_maximum_are_refused() -> None:
+    images = moving([3000.0], 200, 10.0)
+    with pytest.raises(UsageError, match=r"every 10 fs show only up to 1668 cm⁻¹.*interval=, or give maximum=1600 if"):
+        spectrum(images, frame_time=10.0)
+    assert spectrum(images, frame_time=10.0, maximum=1600).wavenumbers[-1] <= 1600
+    assert spectrum(moving([3000.0], 200, 2.0), frame_time=2.0).wavenumbers[-1] <= 4500
+
+
+def test_the_density_counts_modes_without_the_motion_of_the_whole_and_of_fixed_atoms() -> None:
+    random = np.random.default_rng(0)
+    images = moving([0.0, 0.0, 1000.0], 2000, 2.0)
+    velocity = 0.0
+    for atoms in images:
+        velocity = 0.98 * velocity + 0.2 * random.normal()
+        atoms.set_momenta(atoms.get_momenta() * (0, 0, 1) + atoms.get_masses()[:, None] * velocity)
+    found = spectrum(images, frame_time=2.0)
+    width = found.wavenumbers[1]
+    assert found.density.sum() * width == pytest.approx(4, rel=1e-3)
+    assert found.density[found.wavenumbers < 600].sum() * width < 0.01
+    for atoms in images:
+        atoms.set_constraint(FixAtoms([0]))
+    found = spectrum(images, frame_time=2.0, maximum=8300)
+    assert found.density.sum() * width == pytest.approx(6, rel=1e-2)
+    for atoms in images:
+        atoms.set_constraint(FixAtoms([0, 1, 2]))
+    with pytest.raises(StructureError, match="nothing is left"):
+        spectrum(images, frame_time=2.0)
 
 
 def test_what_makes_no_spectrum_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,19 @@ def test_thermochemistry_is_the_ideal_gas_of_the_textbook(spring: Callable[..., 
     assert gas.entropy - twofold.entropy == pytest.approx(units.kB * np.log(2), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "target", "held"), [("qm9", "U0", True), ("qm9", "G", True), ("md17", "U0", False)]
+)
+def test_an_energy_with_zero_point_energy_gets_no_thermochemistry(
+    spring: Callable[..., Model], dataset: str, target: str, held: bool
+) -> None:
+    training = {"recipe": {"data": {"dataset": dataset, "targets": {"energy": target, "forces": "F"}}}}
+    found = vibrations(spring(training=training), molecule("HF"))
+    assert (found.thermochemistry is None) == held
+    text = f"the energy of pair-test is {target}, which holds the zero-point energy"
+    assert any(text in warning and "no thermochemistry" in warning for warning in found.warnings) == held
+
+
 def test_a_point_that_is_no_minimum_is_said_to_be_none(backend: object, make_model: Callable[..., Model]) -> None:
     # The pair potential of the fixture only repels; two atoms at the centre of an inflexion have a negative curvature.
     atoms = molecule("H2")
@@ -143,3 +157,12 @@ def test_the_command_tells_frequencies_with_units(zoo: Callable, pair_hub: objec
     code, out, err = zoo("vibrations", "model=pair-test", "si.xyz")
     assert (code, out) == (1, "")
     assert "does not know Si" in err
+
+
+def test_the_animation_does_not_overwrite_the_structure(zoo: Callable, pair_hub: object, tmp_path: Path) -> None:
+    path = tmp_path / "work" / "water.xyz"
+    write(path, molecule("H2O"))
+    before = path.read_bytes()
+    code, _, err = zoo("vibrations", path, "model=pair-test", "--relaxed", f"output={path}")
+    assert (code, path.read_bytes()) == (2, before)
+    assert "is the same file as file" in err

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from zoo.data import dataset
 from zoo.data.cache import Cache, build_cache
 from zoo.data.cli import data_app
+from zoo.data.files import read_values
 from zoo_registry.errors import DataError, UsageError
 
 
@@ -81,6 +82,30 @@ def test_names_with_ref(tmp_path, copper, kind):
     check(Cache(dataset(str(tmp_path / "cu.xyz")).prepare(tmp_path)), copper)
 
 
+@pytest.mark.parametrize("name", ["REF_virial", "REF_virials", "ref_virial"])
+def test_a_reference_virial_wins_over_a_calculators_stress(name):
+    atoms, results = strained(0)
+    xx, yy, zz, yz, xz, xy = results["stress"]
+    full = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, stress=np.ones(6))
+    atoms.info["virial"] = np.eye(3)
+    np.testing.assert_array_equal(read_values(atoms)["stress"], np.ones((3, 3)))
+    atoms.info[name] = -full * atoms.get_volume()
+    np.testing.assert_allclose(read_values(atoms)["stress"], full, atol=1e-12)
+    atoms.info["REF_stress"] = 2 * full
+    np.testing.assert_array_equal(read_values(atoms)["stress"], 2 * full)
+
+
+def test_molecules_have_no_stress():
+    atoms, results = strained(0)
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    atoms.info["virial"] = np.eye(3)
+    atoms.pbc = False
+    assert set(read_values(atoms)) == {"energy", "forces"}
+    atoms.pbc = (True, False, False)
+    assert "stress" in read_values(atoms)
+
+
 def test_constraints_do_not_zero_forces(tmp_path):
     atoms, results = strained(0)
     atoms.set_constraint(FixAtoms([0, 1]))
@@ -136,6 +161,37 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert Cache(dataset(str(path)).prepare(tmp_path / "data")).values("energy").tolist() == [-1.5, -2.0]
 
 
+def test_files_of_one_name_in_two_folders_have_two_caches(tmp_path):
+    for k, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        ase.io.write(tmp_path / folder / "train.xyz", [single("CO", energy=-1.0)] * (k + 1), format="extxyz")
+    made = [dataset(str(tmp_path / folder / "train.xyz")).prepare(tmp_path / "data") for folder in ("a", "b")]
+    assert [len(Cache(path)) for path in made] == [1, 2]
+    assert dataset(str(tmp_path / "b" / ".." / "a" / "train.xyz")).path(tmp_path / "data") == made[0]
+
+
+def test_a_split_does_not_survive_a_renaming(tmp_path):
+    for name in ("d_train.xyz", "d_test.xyz"):
+        ase.io.write(tmp_path / name, single("CO", energy=-1.0), format="extxyz")
+    pattern = str(tmp_path / "d_*.xyz")
+    assert set(Cache(dataset(pattern).prepare(tmp_path / "data")).splits) == {"files"}
+    (tmp_path / "d_test.xyz").rename(tmp_path / "d_other.xyz")
+    assert Cache(dataset(pattern).prepare(tmp_path / "data")).splits == {}
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [({"energy": "abc"}, "energy is not made of numbers"), ({"energy": [1.0, 2.0]}, "energy has shape"),
+     ({"energy": 1.0, "REF_forces": "x"}, "REF_forces is not made of numbers")],
+)  # fmt: skip
+def test_bad_numbers_are_said_with_file_and_structure(tmp_path, info, message):
+    bad = molecule("CO")
+    bad.info = info
+    ase.io.write(tmp_path / "bad.xyz", [single("CO", energy=-1.0), bad], format="extxyz")
+    with pytest.raises(DataError, match=rf"bad\.xyz, structure 1 \(from 0\): .*{message}"):
+        dataset(str(tmp_path / "bad.xyz")).prepare(tmp_path / "data")
+
+
 def test_a_file_named_like_a_published_set_does_not_replace_it(tmp_path):
     ase.io.write(tmp_path / "ani1.xyz", single("CO", energy=-1.0), format="extxyz")
     assert dataset(str(tmp_path / "ani1.xyz")).path(tmp_path) != dataset("ani1").path(tmp_path)
@@ -154,6 +210,6 @@ def test_bad_files(tmp_path):
         dataset(str(tmp_path / "bare.xyz")).prepare(tmp_path, "source")
     wrong = molecule("CO")
     wrong.info["energy"], wrong.info["virial"] = 1.0, np.eye(3)
-    ase.io.write(tmp_path / "virial.xyz", wrong, format="extxyz")
+    wrong.pbc = True
     with pytest.raises(DataError, match="has a virial and no cell"):
-        dataset(str(tmp_path / "virial.xyz")).prepare(tmp_path)
+        read_values(wrong)

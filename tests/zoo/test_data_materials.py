@@ -98,6 +98,15 @@ def test_snapshots(tmp_path, layout):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_what_macos_adds_to_an_archive_is_ignored(tmp_path):
+    name, path = write(tmp_path, "mp-2018")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/._mp.2018.6.1.json", b"\0\1")
+    np.testing.assert_array_equal(
+        Cache(dataset(name).prepare(tmp_path, str(path))).values("formation_energy_per_atom"), ENERGIES
+    )
+
+
 @pytest.mark.parametrize("damage", ["cut", "page", "other", "column"])
 def test_damaged_snapshots(tmp_path, damage):
     name, path = write(tmp_path, "mp-matbench")

@@ -180,6 +180,18 @@ def test_ani1_is_read_in_pieces(tmp_path, monkeypatch):
     assert np.concatenate([block.index for block in blocks]).tolist() == list(range(12))
 
 
+def test_ani1_numbers_differ_where_a_molecule_fills_several_blocks(tmp_path):
+    count = 2 * 4096 + 3
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        for name in ("a/b", "a/c"):
+            molecule = file.create_group(name)
+            molecule["species"], molecule["energies"] = np.array([b"H"], "S1"), np.zeros(count)
+            molecule["coordinates"] = np.zeros((count, 1, 3), "f4")
+    blocks = list(dataset("ani1").blocks(tmp_path, str(tmp_path / "one.h5")))
+    assert len(blocks) == 6
+    np.testing.assert_array_equal(np.concatenate([block.index for block in blocks]), np.arange(2 * count))
+
+
 def test_ani1_incomplete(tmp_path, ani):
     folder = tmp_path / "ANI-1_release"
     (folder / FILES[7]).unlink()
@@ -214,6 +226,16 @@ def test_iso17_energies_forces_and_splits(tmp_path, iso, server):
 def test_iso17_validation_rows_are_checked(tmp_path, iso, ids, message):
     (tmp_path / "iso17" / "validation_ids.txt").write_text(ids)
     with pytest.raises(DataError, match=message):
+        dataset("iso17").prepare(tmp_path / "data", str(tmp_path / "iso17"))
+
+
+@pytest.mark.parametrize("name", ["reference.db", "test_other.db"])
+def test_iso17_empty_database(tmp_path, iso, name):
+    database = sqlite3.connect(tmp_path / "iso17" / name)
+    database.execute("DELETE FROM systems")
+    database.commit()
+    database.close()
+    with pytest.raises(DataError, match=rf"{name} has no rows"):
         dataset("iso17").prepare(tmp_path / "data", str(tmp_path / "iso17"))
 
 
@@ -356,6 +378,27 @@ def test_a_cache_of_another_name_is_kept(tmp_path, ani):
     path.rename(tmp_path / "iso17" / "iso17.cache")
     with pytest.raises(DataError, match="holds 'ani1', not 'iso17'"):
         dataset("iso17").prepare(tmp_path)
+
+
+def test_a_part_does_not_pass_as_the_published_set(tmp_path):
+    trajectory(tmp_path / "part.npz")
+    trajectory(tmp_path / "other.npz", 8)
+    data = dataset("md17-ethanol")
+    path = data.prepare(tmp_path / "data", str(tmp_path / "part.npz"))
+    assert json.loads((path / "meta.json").read_text())["source"] == str(tmp_path / "part.npz")
+    assert data.prepare(tmp_path / "data", str(tmp_path / "data" / ".." / "part.npz")) == path
+    with pytest.raises(DataError, match=r"holds 7 systems of the 555092 .*part\.npz\), move it, or choose"):
+        data.prepare(tmp_path / "data")
+    with pytest.raises(DataError, match=r"was made from .*part\.npz, not from .*other\.npz; give that source"):
+        data.prepare(tmp_path / "data", str(tmp_path / "other.npz"))
+
+
+def test_the_published_set_is_not_taken_for_a_source(tmp_path, ani, server):
+    data = ANI1(archive=remote(ani, server))
+    path = data.prepare(tmp_path / "data")
+    assert data.prepare(tmp_path / "data") == path
+    with pytest.raises(DataError, match="was made from the published files, not from"):
+        data.prepare(tmp_path / "data", str(tmp_path / "ANI-1_release"))
 
 
 def test_every_name_is_a_data_set_that_says_what_it_is():

@@ -183,6 +183,14 @@ def test_qm9pack_missing(tmp_path, monkeypatch):
         QM9().prepare(tmp_path, "qm9pack")
 
 
+def test_a_database_that_lost_rows_is_refused(tmp_path, published, tarball):
+    path = published.prepare(tmp_path / "data", str(tarball))
+    with ase.db.connect(path) as database:
+        database.delete([1])
+    with pytest.raises(DataError, match="holds 4 systems of 5"):
+        published.prepare(tmp_path / "data")
+
+
 def test_command_line(tmp_path, published, tarball):
     path = published.prepare(tmp_path / "data", str(tarball))
     shown = CliRunner().invoke(data_app, ["info", "qm9", "--root", str(tmp_path / "data")], catch_exceptions=False)

@@ -53,6 +53,14 @@ def test_another_request_is_refused(tmp_path, change, message):
         use_split(tmp_path / "s.npz", **{**request, **change})
 
 
+def test_foreign_split_with_empty_and_scalar_parts(tmp_path):
+    np.savez(tmp_path / "empty.npz", train_idx=[5, 1, 2], val_idx=[], test_idx=[])
+    assert load_split(tmp_path / "empty.npz").sizes == {"train": 3, "val": 0, "test": 0}
+    np.savez(tmp_path / "scalar.npz", train_idx=5, val_idx=[0], test_idx=[1])
+    with pytest.raises(DataError, match="must be lists of indices"):
+        load_split(tmp_path / "scalar.npz")
+
+
 def test_foreign_split(tmp_path):
     path = tmp_path / "s.npz"
     np.savez(path, train_idx=[5, 1, 2], val_idx=[0], test_idx=[3, 4])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from importlib import import_module
-from typing import BinaryIO, Protocol
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO, Protocol
 
-from zoo_registry.errors import ModelError, ReleaseInvalid
+from zoo_registry.errors import HubUnreachable, ModelError, ReleaseInvalid
 from zoo_registry.metadata import NAME_PATTERN, VERSION_PATTERN
 from zoo_registry.release import Release
 
@@ -64,6 +63,44 @@ def scheme(location: str) -> str:
     return match[1] if match else ""
 
 
+def check_location(location: str) -> None:
+    """Refuse what may hold a password, without repeating it.
+
+    Raises:
+        ModelError: A URL with a user name or password, or one that does not begin with a scheme.
+    """
+    if re.search(r"://[^/]*@", location):
+        raise ModelError("a hub's URL must hold no user name and no password; give them to the client's own settings.")
+    if "://" in location and not scheme(location):
+        raise ModelError("a URL must begin with its scheme, such as https://, hf:// or s3://; check hub= or ZOO_HUB.")
+
+
+class Reading:
+    """A stream from elsewhere: whatever its client raises becomes `HubUnreachable`, and its text is not repeated."""
+
+    def __init__(self, stream: Any, source: str) -> None:
+        self._stream = stream
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes."""
+        try:
+            content: bytes = self._stream.read(size)
+        except Exception as error:  # those of all clients share no base class, and may quote credentials
+            raise HubUnreachable(f"{self._source} broke off ({type(error).__name__})") from None
+        return content
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def open_hub(location: str) -> Hub:
     """Return the hub at a location, without touching it yet.
 
@@ -73,8 +110,7 @@ def open_hub(location: str) -> Hub:
     Raises:
         ModelError: No hub of that kind, or the location is wrong.
     """
-    if scheme(location) and "@" in urlsplit(location).netloc and scheme(location) != "hf":
-        raise ModelError("a hub's URL must hold no user name and no password; give them to the client's own settings.")
+    check_location(location)
     hub: Hub = import_module(SCHEMES.get(scheme(location), BUCKETS)).open_hub(location)
     return hub
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from zoo_registry.errors import HubUnreachable, MissingDependency, ModelError, ModelNotFound
-from zoo_registry.hubs import INDEX, MAX_BYTES, YANKED, read_yanked, scheme, write_index, write_yanked
+from zoo_registry.hubs import INDEX, MAX_BYTES, YANKED, Reading, read_yanked, scheme, write_index, write_yanked
 from zoo_registry.manifest import MANIFEST, SIGNATURE, check_same
 from zoo_registry.metadata import NAME_PATTERN, VERSION_PATTERN
 from zoo_registry.release import Release
@@ -39,8 +39,7 @@ class BucketHub:
 
     def open(self, name: str, version: str, file: str) -> BinaryIO:
         """Open one file of a release for reading."""
-        stream: BinaryIO = self._call("open", f"{self._root}/{name}/{version}/{file}", "rb")
-        return stream
+        return self._open(f"{name}/{version}/{file}")
 
     def revision(self, name: str, version: str) -> None:
         """Return None: a bucket has no commits."""
@@ -52,15 +51,16 @@ class BucketHub:
         if version in self.releases().get(name, ()):
             with self.open(name, version, MANIFEST) as stream:
                 check_same(stream, manifest, str(release), f"hub {self.location!r}")
-            return
-        for path in sorted(release.path.iterdir(), key=lambda path: (path.name == MANIFEST, path.name != SIGNATURE)):
-            self._write(f"{name}/{version}/{path.name}", path.read_bytes())
+        else:
+            order = sorted(release.path.iterdir(), key=lambda path: (path.name == MANIFEST, path.name != SIGNATURE))
+            for path in order:
+                self._write(f"{name}/{version}/{path.name}", path.read_bytes())
         self._write(INDEX, write_index(self.releases()))
 
     def yanked(self, name: str) -> dict[str, str]:
         """Return the versions that should not be used any more, each with the reason."""
         try:
-            with self._call("open", f"{self._root}/{name}/{YANKED}", "rb") as stream:
+            with self._open(f"{name}/{YANKED}") as stream:
                 return read_yanked(stream.read(MAX_BYTES + 1), f"{self.location}/{name}/{YANKED}")
         except ModelNotFound:
             return {}
@@ -68,6 +68,10 @@ class BucketHub:
     def yank(self, name: str, version: str, reason: str) -> None:
         """Mark a version; its bytes stay."""
         self._write(f"{name}/{YANKED}", write_yanked(self.yanked(name) | {version: reason}))
+
+    def _open(self, path: str) -> BinaryIO:
+        stream = self._call("open", f"{self._root}/{path}", "rb")
+        return cast(BinaryIO, Reading(stream, f"hub {self.location!r}"))
 
     def _write(self, path: str, content: bytes) -> None:
         self._call("pipe_file", f"{self._root}/{path}", content)

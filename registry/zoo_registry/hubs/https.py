@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 from urllib.parse import urlsplit
 
 from zoo_registry.errors import HubUnreachable, ModelError, ModelNotFound
-from zoo_registry.hubs import INDEX, MAX_BYTES, YANKED, read_index, read_yanked
+from zoo_registry.hubs import INDEX, MAX_BYTES, YANKED, Reading, read_index, read_yanked
 from zoo_registry.release import Release
 
 TIMEOUT = 30.0  # s, without a byte
@@ -63,15 +64,15 @@ class HttpsHub:
         url = f"{self.location.rstrip('/')}/{path}"
         request = urllib.request.Request(url, headers={"User-Agent": "atomzoo", "Accept-Encoding": "identity"})
         try:
-            stream: BinaryIO = self._opener.open(request, timeout=TIMEOUT)
+            stream = Reading(self._opener.open(request, timeout=TIMEOUT), url)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (404, 410):
                 raise ModelNotFound(f"{url} is not there.") from None
             raise HubUnreachable(f"{url} answered with HTTP {error.code}") from None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise HubUnreachable(f"cannot reach {url} ({getattr(error, 'reason', error)})") from None
-        return stream
+        return cast(BinaryIO, stream)
 
 
 def open_hub(location: str) -> HttpsHub:
@@ -86,9 +87,16 @@ def open_hub(location: str) -> HttpsHub:
 
 def check_url(url: str) -> None:
     """Refuse a URL whose answer anybody on the way could change, or which could hold a secret."""
-    parts = urlsplit(url)
-    if parts.query or parts.fragment:
-        raise ModelError(f"hub {url.partition('?')[0]!r} must be a plain https:// URL, without '?' and '#'.")
+    plain = re.split("[?#]", url)[0]
+    try:
+        parts = urlsplit(url)
+        good = url.isascii() and url.isprintable() and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ModelError("the URL of the hub must be https://host[:port]/path in ASCII, other letters as %XX.")
+    if plain != url:
+        raise ModelError(f"hub {plain!r} must be a plain https:// URL, without '?' and '#'.")
     if parts.scheme.lower() != "https" and parts.hostname not in LOOPBACK:
         raise ModelError(f"hub {url!r} must be https://; plain http can be changed on the way.")
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, BinaryIO
 
-from zoo_registry.errors import HubUnreachable, ModelError, ModelNotFound
+from zoo_registry.errors import HubUnreachable, ModelError, ModelNotFound, ReleaseInvalid
 from zoo_registry.hubs import MAX_BYTES, YANKED, read_yanked, write_yanked
-from zoo_registry.manifest import MANIFEST, check_same
+from zoo_registry.manifest import MANIFEST, SIGNATURE, check_same, parse_manifest
 from zoo_registry.metadata import VERSION_PATTERN, Metadata
 from zoo_registry.release import METADATA, Release
 from zoo_registry.versions import newest
@@ -25,8 +25,8 @@ from zoo_registry.versions import newest
 NAMESPACE = "_hf"
 BRANCH = "main"
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-# Files of a repository that belong to no release.
-_OWN = {".gitattributes", YANKED}
+# What a new repository may hold before its first release.
+_FRESH = {".gitattributes", "README.md", YANKED}
 
 
 class HuggingFaceHub:
@@ -72,14 +72,14 @@ class HuggingFaceHub:
             self._check_same(release)
             return
         additions = [CommitOperationAdd(path.name, path) for path in sorted(release.path.iterdir())]
-        names = {path.name for path in release.path.iterdir()} | _OWN
         with _errors(self.location):
-            old = [f for f in self._api.list_repo_files(self._repository, revision=BRANCH) if f not in names]
+            head = self._head()
+            old = self._replaced(head) - {addition.path_in_repo for addition in additions}
             done = self._api.create_commit(
                 self._repository,
-                [*additions, *map(CommitOperationDelete, old)],
+                [*additions, *map(CommitOperationDelete, sorted(old))],
                 commit_message=f"{release}",
-                parent_commit=self._head(),
+                parent_commit=head,
             )
             self._api.create_tag(self._repository, tag=f"v{version}", revision=done.oid)
         self._forget()
@@ -125,6 +125,20 @@ class HuggingFaceHub:
     def _head(self) -> str:
         branches = self._api.list_repo_refs(self._repository).branches
         return next(str(branch.target_commit) for branch in branches if branch.name == BRANCH)
+
+    def _replaced(self, head: str) -> set[str]:
+        """Files of the release that is on the branch now; those of anybody else stay."""
+        present = set(self._api.list_repo_files(self._repository, revision=head))
+        try:
+            if MANIFEST in present:
+                with self._open(MANIFEST, head) as stream:
+                    return present & {*parse_manifest(stream.read(MAX_BYTES), self.location), SIGNATURE}
+            foreign = not self._commits and bool(present - _FRESH)
+        except ReleaseInvalid:
+            foreign = True
+        if foreign:
+            raise ModelError(f"{self.location}: the repository holds files that zoo did not write; give an empty one.")
+        return set()
 
     def _check_same(self, release: Release) -> None:
         manifest = (release.path / MANIFEST).read_bytes()

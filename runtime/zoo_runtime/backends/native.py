@@ -121,7 +121,7 @@ def available() -> str | None:
     """Return None where the library can be used, or one line that says why not."""
     path = library_path()
     if not path.is_file():
-        return f"{path} is not there: atomzoo was installed without a C++17 compiler and CMake"
+        return f"{path} is not there; installing atomzoo compiles it where a C++17 compiler and CMake are"
     try:
         version = _library(path).zoo_abi_version()
     except OSError as error:

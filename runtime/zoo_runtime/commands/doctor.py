@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -115,5 +116,18 @@ def _models() -> dict[str, str]:
     return {
         "bundled": f"{BUNDLED}: {', '.join(_bundled()) or 'none'}",
         "cache": f"{cache}{'' if cache.exists() else ', not there yet'}{writable}",
-        "hub": os.environ.get("ZOO_HUB") or "none named (hub= or ZOO_HUB)",
+        "hub": _hub(),
     }
+
+
+def _hub() -> str:
+    from zoo_registry.hubs import check_location
+
+    location = os.environ.get("ZOO_HUB")
+    if not location:
+        return "none named (hub= or ZOO_HUB)"
+    try:
+        check_location(location)
+    except ModelError:
+        return "(set, not shown)"
+    return re.split("[?#]", location)[0] if "://" in location else location

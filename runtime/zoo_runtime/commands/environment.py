@@ -28,7 +28,7 @@ def lock(
 ) -> None:
     """Write down exactly which models an environment uses: version, commit and sha256 of every file."""
     from zoo_registry.lock import describe, write_lock
-    from zoo_registry.store import origin, resolve
+    from zoo_registry.store import hub_of, origin, resolve
 
     lines = []
     for model in models:
@@ -37,7 +37,7 @@ def lock(
             place, revision = origin(model, release, hub)
         except ModelError as error:
             typer.echo(f"zoo: {model}: its commit is not written down: {error}", err=True)
-            place, revision = None, None
+            place, revision = hub_of(model, release, hub), None
         lines.append(describe(release, place, revision))
         typer.echo(f"{release}  manifest sha256 {lines[-1].manifest}")
     write_lock(output, lines)

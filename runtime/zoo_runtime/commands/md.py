@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_registry.errors import UsageError
 from zoo_runtime.commands.simulation import (
     Backend,
     Device,
@@ -18,6 +17,7 @@ from zoo_runtime.commands.simulation import (
     Json,
     ModelName,
     Threads,
+    check_apart,
     last_structure,
     live_line,
     print_facts,
@@ -65,8 +65,7 @@ def md(
     from zoo_runtime.model import load
     from zoo_runtime.simulate.dynamics import molecular_dynamics
 
-    if trajectory.resolve() == file.resolve():
-        raise UsageError(f"trajectory={trajectory} is the input file; choose another name.")
+    check_apart(file=file, trajectory=trajectory, log=log)
     structure = last_structure(file)
     loaded = load(model, backend, device, dtype, hub, threads)
     with live_line() as show, warnings_on_stderr():

@@ -106,15 +106,18 @@ def pull(
     """Fetch a model from a hub into the cache, verified, and print where it is."""
     from zoo_registry.lock import read_lock
     from zoo_registry.store import pull as pull_release
+    from zoo_registry.store import pull_locked
 
     if locked == bool(model):
         raise UsageError("zoo pull takes MODEL, or --locked and no MODEL.")
-    wanted: list[tuple[str, str | None, str | None]] = [(model, hub, None)]
-    if locked:
-        wanted = [(f"{line.name}@{line.version}", hub or line.hub, line.manifest) for line in read_lock(lock)]
-    for name, place, digest in wanted:
-        with progress_bar(name) as progress:
-            release = pull_release(name, place, digest, progress)
+    if not locked:
+        with progress_bar(model) as progress:
+            release = pull_release(model, hub, progress=progress)
+        typer.echo(release.path)
+        return
+    for line in read_lock(lock):
+        with progress_bar(f"{line.name}@{line.version}") as progress:
+            release = pull_locked(line, hub, progress)
         typer.echo(release.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -73,6 +74,21 @@ def check_suffix(option: str, path: Path, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"{option}={path} has the suffix {path.suffix!r}. Allowed: {', '.join(allowed)}")
 
 
+def check_apart(**paths: Path | None) -> None:
+    """Refuse options that name the same file, since one would overwrite the other.
+
+    Raises:
+        UsageError: Names both.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"{option}={path} is the same file as {other}; choose another name.")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Give a temporary path of the same suffix that is renamed into its place at the end.
@@ -80,7 +96,7 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: The file cannot be written.
     """
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)

@@ -32,7 +32,9 @@ def spectrum(
     resolution: Annotated[
         float | None, typer.Option(help="cm⁻¹; default what half of the trajectory gives.", show_default=False)
     ] = None,
-    maximum: Annotated[float, typer.Option(help="cm⁻¹, where the spectrum ends.")] = 4500.0,
+    maximum: Annotated[
+        float, typer.Option(help="cm⁻¹, where the spectrum ends; frames must be close enough to show it.")
+    ] = 4500.0,
     skip: Annotated[int, typer.Option(help="Leave out so many structures at the beginning.", min=0)] = 0,
     frame_time: Annotated[
         float | None, typer.Option(help="fs between structures; a trajectory of zoo md says it.", show_default=False)

@@ -88,13 +88,33 @@ def _golden(release: Release) -> list[dict[str, Any]]:
     path = release.file(GOLDEN)
     try:
         structures = json.loads(path.read_bytes())["structures"]
-        keys = {"numbers", "positions", "cell", "pbc", "energy"}
-        good = bool(structures) and all(keys <= structure.keys() for structure in structures)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = bool(structures) and all(_is_structure(structure, release.metadata.outputs) for structure in structures)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         good = False
     if not good:
-        raise ReleaseInvalid(f"{path} holds no structures with their energies; export the release again.")
+        raise ReleaseInvalid(
+            f"{path} holds no structures with finite numbers for all that the model promises; export the release again."
+        )
     return list(structures)
+
+
+def _is_structure(golden: dict[str, Any], outputs: dict[str, dict[str, Any]]) -> bool:
+    import numpy as np
+
+    from zoo_registry.metadata import MAX_ATOMIC_NUMBER
+
+    numbers = golden["numbers"]
+    shapes = {"positions": (len(numbers), 3), "cell": (3, 3), "energy": (), "forces": (len(numbers), 3)}
+    promised = {"positions", "cell", *({"energy", "forces"} & outputs.keys())}
+    given = {key for key in outputs if golden.get(key) is not None}
+    arrays = {key: np.asarray(golden[key], dtype=float) for key in promised | given}
+    return (
+        bool(numbers)
+        and all(type(number) is int and 0 < number <= MAX_ATOMIC_NUMBER for number in numbers)
+        and [type(periodic) for periodic in golden["pbc"]] == [bool] * 3
+        and all(np.isfinite(array).all() for array in arrays.values())
+        and all(array.shape == shapes.get(key, array.shape) for key, array in arrays.items())
+    )
 
 
 def _deviations(release: Release, backend: Any, structures: list[dict[str, Any]]) -> dict[str, tuple[float, str]]:

@@ -17,6 +17,7 @@ from zoo_runtime.commands.simulation import (
     Json,
     ModelName,
     Threads,
+    check_apart,
     check_suffix,
     last_structure,
     print_facts,
@@ -62,6 +63,7 @@ def vibrations(
 
     if output:
         check_suffix("output", output, (".extxyz", ".xyz", ".traj"))
+        check_apart(file=file, output=output)
     structure = last_structure(file)
     loaded = load(model, backend, device, dtype, hub, threads)
     with warnings_on_stderr(show=False):

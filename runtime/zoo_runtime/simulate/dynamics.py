@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -108,8 +109,9 @@ def molecular_dynamics(
     Args:
         model: A loaded model with forces.
         atoms: Where to start; not changed.
-        trajectory: An ASE ``.traj`` file. One that is there is continued, if it began at ``atoms`` with these options.
-        log: A CSV file; None puts it beside the trajectory.
+        trajectory: An ASE ``.traj`` file. One that is there is continued, if it began at ``atoms`` (cell, masses,
+            constraints and velocities included) with these options and the same weights.
+        log: A CSV file; None puts it beside the trajectory. One of another run is refused.
         ensemble: ``nve`` (velocity Verlet), ``langevin`` (BAOAB; B. Leimkuhler, C. Matthews, J. Chem. Phys. 138, 174102
             (2013), doi:10.1063/1.4802990), or ``npt`` (the same with a barostat that scales the cell; D. Quigley,
             M. I. J. Probert, J. Chem. Phys. 120, 11432 (2004), doi:10.1063/1.1755657).
@@ -131,6 +133,8 @@ def molecular_dynamics(
 
     options = {
         "model": f"{model.metadata.name}@{model.metadata.version}",
+        "weights": model.metadata.provenance.get("weights_sha256"),
+        "dtype": found[0] if (found := re.search(r"float(32|64)", model.backend.description)) else None,
         "ensemble": ensemble,
         "temperature": temperature,
         "timestep": timestep,
@@ -147,6 +151,8 @@ def molecular_dynamics(
         current = _last_frame(path, atoms, options)
         new = current is None
         if current is None:
+            if next(read_log(log, before=sys.maxsize), None):
+                raise UsageError(f"log={log} belongs to another run; delete it, or choose another log=.")
             current = _start(atoms, ensemble, kelvin, redraw=temperature is not None, seed=seed)
             current.info[INFO] = {**options, "step": 0}
         first = current.info[INFO]["step"]
@@ -198,6 +204,8 @@ def molecular_dynamics(
 
 
 def _check(model: Model, atoms: Atoms, options: dict[str, Any], steps: int) -> None:
+    from ase.constraints import FixAtoms, FixCartesian
+
     ensemble, temperature = options["ensemble"], options["temperature"]
     if ensemble not in ENSEMBLES:
         raise UsageError(f"ensemble={ensemble!r} is unknown{close_matches(ensemble, ENSEMBLES)}")
@@ -213,6 +221,13 @@ def _check(model: Model, atoms: Atoms, options: dict[str, Any], steps: int) -> N
         raise ModelError(f"{model.metadata.name} has no stress, which ensemble=npt needs.")
     if ensemble == "npt" and not atoms.pbc.all():
         raise StructureError("ensemble=npt needs a structure that is periodic in three directions.")
+    allowed = {"npt": (), "langevin": (FixAtoms, FixCartesian)}.get(ensemble, (object,))
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, allowed):
+            raise UsageError(
+                f"ensemble={ensemble} cannot keep the constraint {type(constraint).__name__}; take it away, or use "
+                f"ensemble={'nve' if allowed else 'langevin or nve'}."
+            )
 
 
 def _start(atoms: Atoms, ensemble: str, kelvin: float, redraw: bool, seed: int) -> Atoms:
@@ -220,7 +235,7 @@ def _start(atoms: Atoms, ensemble: str, kelvin: float, redraw: bool, seed: int) 
     from ase.units import kB
 
     start = atoms.copy()
-    draw = not start.has("momenta") or (ensemble == "nve" and redraw)
+    draw = _draws(atoms, ensemble, redraw)
     if draw:
         random = np.random.default_rng([seed, 0]).standard_normal((len(start), 3))
         start.set_momenta(random * np.sqrt(start.get_masses() * kB * kelvin)[:, None])
@@ -230,6 +245,10 @@ def _start(atoms: Atoms, ensemble: str, kelvin: float, redraw: bool, seed: int) 
         if draw and kinetic:
             start.set_momenta(start.get_momenta() * np.sqrt(_degrees(start, ensemble) * kB * kelvin / 2 / kinetic))
     return start
+
+
+def _draws(atoms: Atoms, ensemble: str, redraw: bool) -> bool:
+    return not atoms.has("momenta") or (ensemble == "nve" and redraw)
 
 
 def _degrees(atoms: Atoms, ensemble: str) -> int:
@@ -327,10 +346,47 @@ def _last_frame(path: Path, atoms: Atoms, options: dict[str, Any]) -> Atoms | No
     ]
     if changed:
         raise UsageError(f"trajectory={path} is of a run with other options ({'; '.join(changed)}); {other}.")
-    if not (np.array_equal(start.numbers, atoms.numbers) and np.array_equal(start.positions, atoms.positions)):
-        raise UsageError(f"trajectory={path} began at another structure; {other}.")
+    differing = _differing(start, atoms, options)
+    if differing:
+        raise UsageError(f"trajectory={path} began at another structure (other {', '.join(differing)}); {other}.")
     last.info = {**{key: value for key, value in atoms.info.items() if key != INFO}, INFO: old}
     return last
+
+
+def _differing(first: Atoms, atoms: Atoms, options: dict[str, Any]) -> list[str]:
+    """In what the first frame of a run is not the structure that this call begins at."""
+    if not np.array_equal(first.numbers, atoms.numbers):
+        return ["atoms"]
+    same = {
+        "positions": np.array_equal(first.positions, atoms.positions),
+        "cell": np.array_equal(first.cell.array, atoms.cell.array),
+        "pbc": np.array_equal(first.pbc, atoms.pbc),
+        "masses": np.array_equal(first.get_masses(), atoms.get_masses()),
+        "constraints": _same_constraints(first, atoms),
+    }
+    redraw = options["temperature"] is not None
+    if all(same.values()) and not _draws(atoms, options["ensemble"], redraw):
+        momenta = _start(atoms, options["ensemble"], 0.0, redraw, options["seed"]).get_momenta()
+        same["momenta"] = np.allclose(first.get_momenta(), momenta, rtol=1e-9, atol=1e-9)
+    return [name for name, equal in same.items() if not equal]
+
+
+def _same_constraints(a: Atoms, b: Atoms) -> bool:
+    """Whether they say the same; what one of them leaves open, such as lengths found at the start, counts as equal."""
+    from ase.io.jsonio import encode
+
+    def settings(constraint: Any) -> tuple[str, dict[str, str]]:
+        told = constraint.todict()
+        return told["name"], {key: encode(value) for key, value in told["kwargs"].items() if value is not None}
+
+    def equal(one: tuple[str, dict[str, str]], two: tuple[str, dict[str, str]]) -> bool:
+        return one[0] == two[0] and all(one[1][key] == two[1][key] for key in one[1].keys() & two[1].keys())
+
+    try:
+        pairs = zip(map(settings, a.constraints), map(settings, b.constraints), strict=True)
+        return all(equal(one, two) for one, two in pairs)
+    except (NotImplementedError, AttributeError, ValueError):  # one that cannot be written, or another number of them
+        return False
 
 
 def _write_first(path: Path, atoms: Atoms) -> None:

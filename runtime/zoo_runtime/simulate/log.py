@@ -92,15 +92,20 @@ def read_log(path: Path, before: int) -> Iterator[Row]:
     """
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.reader(stream)
-        if next(reader, None) != list(TITLES.values()):
-            raise UsageError(f"log={path} is there and is no log of zoo md; delete it, or choose another log=.")
-        for words in reader:
-            if len(words) != len(TITLES) or int(words[0]) >= before:
-                return
-            numbers = [float(word) if word else None for word in words[1:]]
-            yield Row(int(words[0]), *numbers)  # type: ignore[arg-type]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.reader(stream)
+            if next(reader, None) != list(TITLES.values()):
+                raise ValueError("another title")
+            for words in reader:
+                if len(words) != len(TITLES) or int(words[0]) >= before:
+                    return
+                numbers = [float(word) if word else None for word in words[1:]]
+                if None in numbers[:4]:
+                    raise ValueError("no number")
+                yield Row(int(words[0]), *numbers)  # type: ignore[arg-type]
+    except (ValueError, csv.Error) as error:  # a text that cannot be decoded is a ValueError too
+        raise UsageError(f"log={path} is there and is no log of zoo md; delete it, or choose another log=.") from error
 
 
 @contextmanager

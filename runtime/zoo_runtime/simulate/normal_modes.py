@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.vibrations.data import VibrationsData
 
+HELD = {"U0": "the zero-point energy"} | dict.fromkeys(("U", "H", "G"), "the zero-point energy and thermal terms")
 GEOMETRIES: dict[int, Literal["monatomic", "linear", "nonlinear"]] = {3: "monatomic", 5: "linear", 6: "nonlinear"}
 
 
@@ -54,7 +55,8 @@ class Vibrations:
         modes: [k, n, 3] displacements in u^(-1/2): the sum of m·x² is 1.
         zero_point_energy: eV, of the real modes.
         largest_force: eV/Å, what was left on an atom.
-        thermochemistry: None for a periodic or a constrained system and where a mode is imaginary.
+        thermochemistry: None for a periodic or a constrained system and where a mode is imaginary,
+            and of a model whose energy is U0, U, H or G of QM9.
         data: The same as ASE's ``VibrationsData``, whole systems' motions included (as zeros).
         warnings: Why the numbers may be wrong.
     """
@@ -135,7 +137,12 @@ def vibrations(
     if imaginary:
         warnings.append(f"{imaginary} imaginary frequencies: the structure is not a minimum")
     thermochemistry = None
-    if not imaginary and rigid.shape[1] in GEOMETRIES and not start.pbc.any():
+    target = _thermal_target(model)
+    if target:
+        warnings.append(
+            f"the energy of {model.metadata.name} is {target}, which holds {HELD[target]} already; no thermochemistry"
+        )
+    elif not imaginary and rigid.shape[1] in GEOMETRIES and not start.pbc.any():
         spin = (model.metadata.spin_multiplicity - 1) / 2
         thermochemistry = _ideal_gas(start, energies[order].real, energy, spin, temperature, pressure, symmetry_number)
     return Vibrations(
@@ -190,6 +197,13 @@ def _hessian(model: Model, atoms: Atoms, free: list[int], displacement: float, r
         keep = np.eye(len(roots)) - rigid @ rigid.T
         hessian = roots[:, None] * (keep @ (hessian / np.outer(roots, roots)) @ keep) * roots
     return hessian.reshape(len(free), 3, len(free), 3)
+
+
+def _thermal_target(model: Model) -> str | None:
+    """Name of the energy that the model was trained on, where it is more than the electronic one."""
+    data = model.metadata.training.get("recipe", {}).get("data", {})
+    target = (data.get("targets") or {}).get("energy")
+    return target if data.get("dataset") == "qm9" and target in HELD else None
 
 
 def _ideal_gas(

@@ -32,7 +32,8 @@ class Spectrum:
 
     Attributes:
         wavenumbers: [w] cm⁻¹.
-        density: [w] modes per cm⁻¹; over all frequencies it sums to the number of modes of the system.
+        density: [w] modes per cm⁻¹; over all frequencies it sums to the number of modes of the system, that is its
+            degrees of freedom without the motion of the whole, and without what constraints hold.
         infrared: [w] relative to its highest peak; None where the trajectory has no dipoles.
         peaks: cm⁻¹, of the density.
         infrared_peaks: cm⁻¹, of the infrared spectrum.
@@ -59,6 +60,9 @@ def spectrum(
 ) -> Spectrum:
     """Transform the autocorrelation of velocities, weighted with masses, and of dipoles where they are.
 
+    The motion of the system as a whole is taken out of the velocities; rotations count as vibrations where constraints
+    hold atoms.
+
     The correlation is cut off by a Blackman window (Wiener-Khinchin; M. Thomas et al., Phys. Chem. Chem. Phys. 15, 6608
     (2013), doi:10.1039/C3CP44302G). Infrared intensities are the classical ones, with the factor of the harmonic
     quantum correction: the square of the frequency times the spectrum of the dipole.
@@ -71,12 +75,20 @@ def spectrum(
 
     Raises:
         StructureError: Too few structures, not all of the same atoms, or without velocities.
-        UsageError: An option that is not allowed, or a resolution that the trajectory is too short for.
+        UsageError: An option that is not allowed, a resolution that the trajectory is too short for, or a maximum that
+            structures so far apart do not show.
     """
     velocities, dipoles, times, modes = _read(trajectory)
     if frame_time is None:
         frame_time = _spacing(times)
     need_positive(frame_time=frame_time, maximum=maximum)
+    highest = PER_CM / (2 * frame_time)
+    if maximum > highest:
+        raise UsageError(
+            f"frames every {frame_time:g} fs show only up to {highest:.0f} cm⁻¹ and faster motion would appear at "
+            f"wrong places, so maximum={maximum:g} cm⁻¹ is too high; run md with a smaller interval=, or give "
+            f"maximum={_below(highest):g} if nothing moves faster."
+        )
     frames = len(velocities)
     lags = frames // 2
     width = BLACKMAN * PER_CM / (2 * frame_time)  # times 1/lags
@@ -91,7 +103,7 @@ def spectrum(
     if maximum < 2 * width / lags:
         raise UsageError(f"maximum={maximum:g} cm⁻¹ must be at least twice the resolution, {width / lags:.3g} cm⁻¹.")
     wavenumbers, density = _transform(velocities, lags, frame_time)
-    density *= modes / (density.sum() * wavenumbers[1])
+    density *= modes / max(density.sum() * wavenumbers[1], np.finfo(float).tiny)
     infrared = None
     if dipoles is not None:
         infrared = _transform(dipoles - dipoles.mean(axis=0), lags, frame_time)[1] * wavenumbers**2
@@ -113,7 +125,7 @@ def spectrum(
 
 def _read(trajectory: Iterable[Atoms]) -> tuple[Array, Array | None, list[float | None], int]:
     """Velocities [t, 3n] times root mass, dipoles [t, 3], times in fs, and the number of modes."""
-    from zoo_runtime.simulate.rigid import rigid_motions
+    from zoo_runtime.simulate.rigid import rigid_motions, without_rigid_motion
 
     velocities: list[Array] = []
     dipoles: list[Array] = []
@@ -125,15 +137,26 @@ def _read(trajectory: Iterable[Atoms]) -> tuple[Array, Array | None, list[float 
             raise StructureError(f"structure {len(times)} is not of the same atoms as the first.")
         if not atoms.has("momenta"):
             raise StructureError(f"structure {len(times)} has no velocities; take the trajectory of zoo md.")
-        velocities.append((atoms.get_momenta() / np.sqrt(atoms.get_masses())[:, None]).ravel())
         run = atoms.info.get(INFO)
+        momenta = atoms.get_momenta()
+        if not (run and run.get("ensemble") == "nve"):  # there it was taken out at the start, and stays out
+            momenta = without_rigid_motion(atoms, momenta)
+        velocities.append((momenta / np.sqrt(atoms.get_masses())[:, None]).ravel())
         times.append(run["step"] * run["timestep"] if run else None)
         if atoms.calc is not None and keys.DIPOLE in atoms.calc.results:
             dipoles.append(atoms.calc.results[keys.DIPOLE])
     if first is None or len(times) < 16:
         raise StructureError(f"a spectrum needs at least 16 structures, here are {len(times)}.")
-    modes = 3 * len(first) - rigid_motions(first).shape[1]
+    modes = int(first.get_number_of_degrees_of_freedom()) - rigid_motions(first).shape[1]
+    if modes <= 0:
+        raise StructureError("nothing is left that could vibrate: a spectrum needs more atoms, or fewer constraints.")
     return np.array(velocities), np.array(dipoles) if len(dipoles) == len(times) else None, times, modes
+
+
+def _below(number: float) -> float:
+    """Round down to two digits."""
+    unit = 10.0 ** (np.floor(np.log10(number)) - 1)
+    return float(np.floor(number / unit) * unit)
 
 
 def _spacing(times: list[float | None]) -> float:

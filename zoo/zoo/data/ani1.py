@@ -88,8 +88,8 @@ class ANI1(StreamedDataset):
                 with h5py.File(path) as file:
                     for where, molecule in _molecules(file):
                         for block in self._molecule(molecule, f"{path}:{where}"):
-                            block.index += index
-                            index += len(block.index)
+                            block.index = index + np.arange(len(block.n_atoms))
+                            index += len(block.n_atoms)
                             yield block
             except (OSError, RuntimeError) as error:  # h5py raises these for damaged files
                 raise DataError(f"{path} cannot be read ({error}); get it again.") from None

@@ -98,6 +98,8 @@ class DatabaseDataset(Dataset):
             found = read_metadata(path).get("name")
             if found != self.name:
                 raise DataError(f"{path} holds {found!r}, not {self.name!r}; move it or choose another root.")
+            if self.systems not in (None, count := count_systems(path)):
+                raise DataError(f"{path} holds {count} systems of {self.systems}; move it or choose another root.")
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         write_database(path, self.read(path.parent, source), self.metadata(), self.systems)

@@ -6,6 +6,7 @@ Numbers are taken to be in eV, eV/Å and eV/Å³, as ASE has them; a file does n
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import re
 from collections import Counter
@@ -29,7 +30,7 @@ NAMES = {
     "energy": ("REF_energy", "ref_energy", "energy"),
     "forces": ("REF_forces", "ref_forces", "forces", "force"),
     "stress": ("REF_stress", "ref_stress", "stress"),
-    "virial": ("REF_virial", "REF_virials", "ref_virial", "virial", "virials"),
+    "virial": ("REF_virial", "REF_virials", "ref_virial", "ref_virials", "virial", "virials"),
     "dipole": ("REF_dipole", "ref_dipole", "dipole"),
 }
 KINDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -62,14 +63,15 @@ class AseFile(StreamedDataset):
         if not self.files:
             raise DataError(f"There is no file {pattern!r}.")
         self.name = re.sub(r"\W+", "-", Path(pattern).name.split(".")[0]).strip("-_") or "files"
+        self._key = hashlib.sha256(str(Path(pattern).resolve()).encode()).hexdigest()[:8]
         self.description = f"Structures of {', '.join(file.name for file in self.files)}"
         self.properties = {}
         self._sizes: list[int] = []
         self._left_out: dict[str, str] = {}
 
     def path(self, root: str | Path) -> Path:
-        """Return where the cache is or will be: beside the published data sets, whatever the file is called."""
-        return Path(root) / "files" / f"{self.name}.cache"
+        """Return where the cache is or will be: a folder that no other file and no published data set has."""
+        return Path(root) / "files" / f"{self.name}-{self._key}.cache"
 
     def prepare(self, root: str | Path, source: str | None = None) -> Path:
         """Make the cache, or return it where it was made of these files as they are.
@@ -83,21 +85,31 @@ class AseFile(StreamedDataset):
         path = self.path(root)
         found = json.loads((path / "meta.json").read_text(encoding="utf-8")) if (path / "meta.json").is_file() else {}
         held = found.get("files", [])
-        if len(held) == len(self.files) and all(map(is_source, held, self.files)):
+        same_names = [file["name"] for file in held] == [file.name for file in self.files]  # names make the split
+        if same_names and all(map(is_source, held, self.files)):
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.properties = self._describe()
         self.write(path, None, None, files=[describe_source(file) for file in self.files])
         return path
 
-    def _atoms(self) -> Iterator[ase.Atoms]:
+    def _structures(self) -> Iterator[tuple[ase.Atoms, dict[str, np.ndarray]]]:
+        """Yield the structures with their values; errors say which one."""
+        for file, k, atoms in self._atoms():
+            try:
+                values = read_values(atoms)
+            except (DataError, ValueError, TypeError) as error:
+                raise DataError(f"{file}, structure {k} (from 0): {error}") from None
+            yield atoms, values
+
+    def _atoms(self) -> Iterator[tuple[Path, int, ase.Atoms]]:
         self._sizes = []
         for file in self.files:
             count = 0
             try:
                 for atoms in ase.io.iread(str(file), index=":"):
                     count += 1
-                    yield atoms
+                    yield file, count - 1, atoms
             except Exception as error:  # each of ASE's readers raises its own
                 raise DataError(f"ASE cannot read {file} after structure {count} ({error!r}).") from None
             self._sizes.append(count)
@@ -105,8 +117,8 @@ class AseFile(StreamedDataset):
     def _describe(self) -> dict[str, Property]:
         """Find out which properties all structures have."""
         counts, total = Counter[str](), 0
-        for atoms in self._atoms():
-            counts.update(read_values(atoms).keys())
+        for _, values in self._structures():
+            counts.update(values.keys())
             total += 1
         self._left_out = {name: f"in {n} of {total} structures only" for name, n in counts.items() if n < total}
         common = [name for name in PROPERTIES if total and counts[name] == total]
@@ -127,7 +139,7 @@ class AseFile(StreamedDataset):
         Raises:
             DataError: A file that ASE cannot read, or a property of the wrong shape.
         """
-        systems = (System(k, atoms, read_values(atoms)) for k, atoms in enumerate(self._atoms()))
+        systems = (System(k, atoms, values) for k, (atoms, values) in enumerate(self._structures()))
         yield from to_blocks(systems, self.properties)
 
     def splits(self) -> Mapping[str, Mapping[str, np.ndarray]]:
@@ -146,27 +158,44 @@ class AseFile(StreamedDataset):
 def read_values(atoms: ase.Atoms) -> dict[str, np.ndarray]:
     """Return energy (eV), forces (eV/Å), stress (eV/Å³, 3×3, ASE's sign) and dipole (e·Å), as far as they are there.
 
+    A structure that is not periodic has no stress, whatever the file says.
+
     Raises:
-        DataError: Stress or virial of an unknown shape, or for a system without a volume.
+        DataError: What is not numbers, an energy, stress or virial of an unknown shape, or a virial for a system
+            without a volume.
     """
     results = atoms.calc.results if atoms.calc is not None else {}
     found: dict[str, np.ndarray] = {}
+    came_from: dict[str, str] = {}
     for ours, names in NAMES.items():
         for name in names:
             raw = atoms.info.get(name, atoms.arrays.get(name, results.get(name)))
             if raw is not None:
-                found[ours] = np.asarray(raw, np.float64)
+                try:
+                    found[ours], came_from[ours] = np.asarray(raw, np.float64), name
+                except (ValueError, TypeError) as error:
+                    raise DataError(f"{name} is not made of numbers ({error}).") from None
                 break
-    virial = found.pop("virial", None)
-    if "stress" in found:
-        found["stress"] = _full(found["stress"])
+    stress, virial = found.pop("stress", None), found.pop("virial", None)
+    if virial is not None and _is_reference(came_from["virial"]) and not _is_reference(came_from.get("stress", "")):
+        stress = None  # such as a calculator's
+    if not atoms.pbc.any():
+        pass
+    elif stress is not None:
+        found["stress"] = _full(stress)
     elif virial is not None:
         if not atoms.cell.rank == 3:
             raise DataError(f"{atoms.get_chemical_formula()} has a virial and no cell, so no stress; remove one.")
         found["stress"] = -_full(virial) / atoms.get_volume()
     if "energy" in found:
+        if found["energy"].size != 1:
+            raise DataError(f"An energy has shape {found['energy'].shape}; it must be one number.")
         found["energy"] = found["energy"].reshape(())
     return found
+
+
+def _is_reference(name: str) -> bool:
+    return name.lower().startswith("ref_")
 
 
 def _full(tensor: np.ndarray) -> np.ndarray:

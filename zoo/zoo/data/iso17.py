@@ -67,9 +67,13 @@ class ISO17(StreamedDataset):
                 raise DataError(f"{path} has no {missing[0]}; source must be {self.sources}.")
             ends = [0]
             for name in DATABASES:
+                end = ends[-1]
                 for block in to_blocks(read_rows(files[name], ends[-1]), self.properties):
                     yield block
-                ends.append(int(block.index[-1]) + 1)
+                    end += len(block.n_atoms)
+                if end == ends[-1]:
+                    raise DataError(f"{files[name]} has no rows; get it again.")
+                ends.append(end)
             self._split(files[VALIDATION], ends)
 
     def _split(self, path: Path, ends: list[int]) -> None:

@@ -258,7 +258,8 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             yield file  # type: ignore[misc]
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            (name,) = [name for name in archive.namelist() if name.endswith((".json", ".csv"))]
+            names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+            (name,) = [name for name in names if name.endswith((".json", ".csv"))]
             with archive.open(name) as file:
                 yield file
     else:

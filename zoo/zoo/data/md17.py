@@ -62,7 +62,8 @@ COUPLED_CLUSTER = {
     "malonaldehyde-ccsd-t": ("malonaldehyde", "malonaldehyde_ccsd_t.zip"),
     "toluene-ccsd-t": ("toluene", "toluene_ccsd_t.zip"),
 }
-# kcal/mol, as SchNetPack 2 gives them for MD17 (PBE); the paper has none.
+# kcal/mol, as SchNetPack 2 gives them for MD17 (PBE); the paper has none. The carbon value is SchNetPack's and not the
+# energy of a carbon atom, so that energies less these are no atomisation energies.
 ATOMS = {1: -313.5150902000774, 6: -23622.587180094913, 7: -34219.46811826416, 8: -47069.30768969713}
 REVISED = RemoteFile(
     "rmd17.tar.bz2",
@@ -113,7 +114,10 @@ class MD17(_Trajectory):
         self.sources = f"the path of {self.file}, or of another .npz file with E, F, R, z in kcal/mol and Å"
 
     def references(self, name: str) -> dict[int, float]:
-        """Return energies of single atoms in eV by atomic number, for the sets with density functional theory."""
+        """Return energies of single atoms in eV by atomic number, for the sets with density functional theory.
+
+        They are SchNetPack's, and that of carbon is not an atom's energy: ``references=fit`` or none are recommended.
+        """
         if name != "energy" or self.variant not in DFT:
             return {}
         return {z: convert(value, "kcal/mol", "eV") for z, value in ATOMS.items()}

@@ -147,8 +147,11 @@ def load_split(path: str | Path) -> Split:
             facts = json.loads(str(file["facts"])) if "facts" in file else {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a split with train_idx, val_idx and test_idx ({error}).") from None
+    if any(part.ndim != 1 for part in parts):
+        raise DataError(f"{path}: the three parts must be lists of indices from 0 upwards.")
+    parts = [part if part.size else part.astype(np.int64) for part in parts]  # numpy's empty list is of floats
     joined = np.concatenate(parts)
-    if joined.ndim != 1 or not np.issubdtype(joined.dtype, np.integer) or joined.min(initial=0) < 0:
+    if not np.issubdtype(joined.dtype, np.integer) or joined.min(initial=0) < 0:
         raise DataError(f"{path}: the three parts must be lists of indices from 0 upwards.")
     if len(np.unique(joined)) != len(joined):
         raise DataError(f"{path}: a system occurs twice in train_idx, val_idx and test_idx; make the split again.")

@@ -47,13 +47,29 @@ class StreamedDataset(Dataset):
         """Make the cache, or return it when it is there; see :meth:`Dataset.prepare`."""
         path = self.path(root)
         if (path / "meta.json").is_file():
-            found = json.loads((path / "meta.json").read_text(encoding="utf-8")).get("dataset", {}).get("name")
-            if found != self.name:
-                raise DataError(f"{path} holds {found!r}, not {self.name!r}; move it or choose another root.")
+            self._check_held(path, source)
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.write(path, source, self.systems if source is None else None)
         return path
+
+    def _check_held(self, path: Path, source: str | None) -> None:
+        """Raise a DataError where a cache is of another data set, another source, or a part of what is asked for."""
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        facts = meta.get("dataset", {})
+        if facts.get("name") != self.name:
+            raise DataError(f"{path} holds {facts.get('name')!r}, not {self.name!r}; move it or choose another root.")
+        if source is None:
+            if self.systems not in (None, facts.get("systems")):
+                raise DataError(
+                    f"{path} holds {facts.get('systems')} systems of the {self.systems} that were published; "
+                    f"give the source that it was made from ({meta.get('source')}), move it, or choose another root."
+                )
+        elif meta.get("source", _recorded(source)) != _recorded(source):  # older caches do not say
+            raise DataError(
+                f"{path} was made from {meta['source'] or 'the published files'}, not from {source}; "
+                "give that source, delete the cache or choose another root."
+            )
 
     def write(self, path: Path, source: str | None, total: int | None, **facts: Any) -> None:
         """Stream everything into a new cache.
@@ -74,8 +90,14 @@ class StreamedDataset(Dataset):
                 raise DataError(f"Expected {total} systems for {self.name}, got {writer.systems}; the source differs.")
             for name, parts in self.splits().items():
                 writer.add_split(name, parts)
-            writer.facts = {**facts, "dataset": {**self.metadata(), **self.facts(), "systems": writer.systems}}
+            described = {**self.metadata(), **self.facts(), "systems": writer.systems}
+            writer.facts = {**facts, "source": _recorded(source), "dataset": described}
             writer.close()
+
+
+def _recorded(source: str | None) -> str | None:
+    """Return what ``meta.json`` says of a source: its full path, None for the published files."""
+    return None if source is None else str(Path(source).resolve())
 
 
 def frames(

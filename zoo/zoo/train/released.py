@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from zoo.data import DATASETS, dataset
 from zoo.data.cache import Cache
 from zoo.data.split import make_split
 from zoo.train.evaluate import PARTS, Errors, Evaluation, summarise
@@ -35,15 +36,19 @@ def evaluate_release(
 
     Raises:
         ModelError: The release cannot be had.
-        UsageError: An unknown split, or a release that does not say how it was trained.
+        UsageError: An unknown or empty split, a limit below 1, or a release that does not say how it was trained.
         DataError: The data set cannot be had or is not the one of the training.
     """
     from zoo_runtime.model import load
 
     if split not in PARTS:
         raise UsageError(f"split={split} is not allowed{close_matches(split, PARTS)}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit={limit} is not allowed; it must be at least 1.")
     loaded = load(model, backend=backend, device=device)
     cache, indices, data = training_data(loaded.metadata, split, root)
+    if not len(indices):
+        raise UsageError(f"{loaded.metadata.name} was trained with no {split} systems; choose another split.")
     indices = indices[:limit]
     names = evaluated(data, loaded.metadata.outputs)
     differences: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -77,7 +82,7 @@ def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cac
         raise UsageError(f"{metadata.name} does not say how it was trained (no {error}); give a run folder.") from None
     if root is not None:
         data = data.model_copy(update={"root": root})
-    cache = open_cache(data)
+    cache = _held(data) or open_cache(data)
     if cache.meta["sha256"] != sha256:
         raise DataError(
             f"{cache.folder} has sha256 {cache.meta['sha256']}, but {metadata.name} was trained on {sha256}."
@@ -88,6 +93,14 @@ def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cac
     if parts.sha256 != sizes["sha256"]:
         raise DataError(f"The split of {metadata.name} was not drawn from its seed; evaluate its run folder instead.")
     return cache, getattr(parts, split), data
+
+
+def _held(data: Data) -> Cache | None:
+    """Return the prepared cache, wherever the source is now that it was made from: its sha256 tells what it is."""
+    if data.source is None or data.dataset not in DATASETS:
+        return None
+    path = dataset(data.dataset).path(data.root).with_suffix(".cache")
+    return Cache(path) if (path / "meta.json").is_file() else None
 
 
 def _reference(cache: Cache, target: str | None) -> Callable[[int], np.ndarray]:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -44,10 +45,14 @@ def tabulate(potential: Potential, device: torch.device) -> bool:
     schnet = potential.representation
     if not isinstance(schnet, SchNet) or potential.gradients or device.type != "cpu":
         return False
-    library = convolution_library() if schnet.embedding.weight.dtype == torch.float32 else None
-    if library is not None:
-        schnet.forward = Tabulated(schnet, library)  # type: ignore[method-assign]
-    return library is not None
+    if schnet.embedding.weight.dtype != torch.float32:
+        return False
+    library = convolution_library()
+    if library is None:
+        print("Without a working C++ compiler (CXX) this training is several times slower.", file=sys.stderr)
+        return False
+    schnet.forward = Tabulated(schnet, library)  # type: ignore[method-assign]
+    return True
 
 
 class Tabulated:
