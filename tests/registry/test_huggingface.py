@@ -393,12 +393,3 @@ def test_a_bundle_of_a_repository_opens_under_its_name_on_another_machine(
     server.status = 500
     read_archive(tmp_path / "bundle.tar", tmp_path / "elsewhere")
     assert content(resolve(REPO).path) == content(release.path)
-
-
-@pytest.mark.parametrize(
-    "address", ["hf://zoo", "hf://", "hf://a/b/c", "hf://../x", "hf://a/..", "hf://a/b c", "hf://a\\b/c"]
-)
-def test_guarantee_08_what_is_no_repository_is_refused_before_any_request(server, address) -> None:
-    with pytest.raises(ModelError, match=r"is written hf://owner/repo"):
-        pull(address)
-    assert server.requests == []

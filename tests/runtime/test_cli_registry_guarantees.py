@@ -17,6 +17,7 @@ import onnx
 import pytest
 import torch
 from ase.build import molecule
+from ase.data import chemical_symbols
 
 from zoo_registry.errors import ModelError, ReleaseInvalid, StructureError
 from zoo_registry.manifest import write_manifest
@@ -258,7 +259,7 @@ def test_guarantee_26_the_card_and_info_tell_what_a_user_must_know(folder: Path,
         data.training["dataset"],
         "licence of the data",
         data.level_of_theory,
-        "Elements: H, C, N, O, F",
+        f"Elements: {', '.join(chemical_symbols[z] for z in data.species)}",
         "Shortest distances",
         f"test/energy_mae | {data.metrics['test/energy_mae']['value']:.4g} | eV",
         f"seed {data.training['split']['seed']}",

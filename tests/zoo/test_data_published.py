@@ -14,16 +14,15 @@ import h5py
 import numpy as np
 import pytest
 
-from zoo.data import DATASETS, dataset
+from zoo.data import dataset
 from zoo.data.ani1 import ANI1, FILES
 from zoo.data.cache import Cache, build_cache
 from zoo.data.download import RemoteFile
 from zoo.data.iso17 import ISO17
-from zoo.data.md17 import COUPLED_CLUSTER, DFT, FORMULAS, MD17, RMD17
-from zoo_registry.errors import DataError, UsageError
+from zoo.data.md17 import MD17, RMD17
+from zoo_registry.errors import DataError
 
-KCAL = 4184 / (1.602176634e-19 * 6.02214076e23)  # eV per kcal/mol (CODATA 2018)
-HARTREE = 27.211386245988  # eV (CODATA 2018)
+KCAL, HARTREE = 4184 / (1.602176634e-19 * 6.02214076e23), 27.211386245988  # eV per kcal/mol, per Hartree (CODATA 2018)
 ROWS = Path(__file__).parent / "data" / "iso17" / "rows.sql"
 ETHANOL = np.array([6, 6, 8, 1, 1, 1, 1, 1, 1], np.uint8)
 
@@ -399,22 +398,3 @@ def test_the_published_set_is_not_taken_for_a_source(tmp_path, ani, server):
     assert data.prepare(tmp_path / "data") == path
     with pytest.raises(DataError, match="was made from the published files, not from"):
         data.prepare(tmp_path / "data", str(tmp_path / "ANI-1_release"))
-
-
-def test_every_name_is_a_data_set_that_says_what_it_is():
-    for name in DATASETS:
-        data = dataset(name)
-        facts = data.metadata()
-        assert facts["name"] == name
-        assert json.loads(json.dumps(facts)) == facts
-        assert data.citation.startswith("doi:10.")
-        assert all((data.license, data.level_of_theory, data.description, data.sources))
-        assert all(what["unit"] for what in facts["properties"].values())
-    assert {
-        name.removeprefix("md17-") for name in DATASETS if name.startswith("md17-")
-    } == DFT.keys() | COUPLED_CLUSTER.keys()
-    assert {name.removeprefix("rmd17-") for name in DATASETS if name.startswith("rmd17-")} == FORMULAS.keys()
-    with pytest.raises(UsageError, match="did you mean 'rmd17-aspirin'"):
-        dataset("rmd17-asprin")
-    with pytest.raises(DataError, match="There is no 'nowhere'; source must be the path of"):
-        dataset("ani1").prepare(".", "nowhere")

@@ -20,6 +20,7 @@ from zoo_registry.units import GPA
 from zoo_runtime import keys
 from zoo_runtime.model import Model
 from zoo_runtime.simulate.checks import need_forces, need_positive
+from zoo_runtime.simulate.constraints import same_constraints
 from zoo_runtime.simulate.log import Averages, Row, open_log, read_log
 from zoo_runtime.simulate.rigid import rigid_motions, without_rigid_motion
 
@@ -362,31 +363,13 @@ def _differing(first: Atoms, atoms: Atoms, options: dict[str, Any]) -> list[str]
         "cell": np.array_equal(first.cell.array, atoms.cell.array),
         "pbc": np.array_equal(first.pbc, atoms.pbc),
         "masses": np.array_equal(first.get_masses(), atoms.get_masses()),
-        "constraints": _same_constraints(first, atoms),
+        "constraints": same_constraints(first, atoms),
     }
     redraw = options["temperature"] is not None
     if all(same.values()) and not _draws(atoms, options["ensemble"], redraw):
         momenta = _start(atoms, options["ensemble"], 0.0, redraw, options["seed"]).get_momenta()
         same["momenta"] = np.allclose(first.get_momenta(), momenta, rtol=1e-9, atol=1e-9)
     return [name for name, equal in same.items() if not equal]
-
-
-def _same_constraints(a: Atoms, b: Atoms) -> bool:
-    """Whether they say the same; what one of them leaves open, such as lengths found at the start, counts as equal."""
-    from ase.io.jsonio import encode
-
-    def settings(constraint: Any) -> tuple[str, dict[str, str]]:
-        told = constraint.todict()
-        return told["name"], {key: encode(value) for key, value in told["kwargs"].items() if value is not None}
-
-    def equal(one: tuple[str, dict[str, str]], two: tuple[str, dict[str, str]]) -> bool:
-        return one[0] == two[0] and all(one[1][key] == two[1][key] for key in one[1].keys() & two[1].keys())
-
-    try:
-        pairs = zip(map(settings, a.constraints), map(settings, b.constraints), strict=True)
-        return all(equal(one, two) for one, two in pairs)
-    except (NotImplementedError, AttributeError, ValueError):  # one that cannot be written, or another number of them
-        return False
 
 
 def _write_first(path: Path, atoms: Atoms) -> None:
