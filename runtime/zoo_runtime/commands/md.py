@@ -58,7 +58,7 @@ def md(
     hub: Hub = None,
     as_json: Json = False,
 ) -> None:
-    """Run molecular dynamics: zoo md model=schnet-qm9 mol.xyz ensemble=langevin temperature=300 steps=10000.
+    """Run molecular dynamics: zoo md model=schnet-rmd17-ethanol mol.xyz ensemble=langevin temperature=300 steps=10000.
 
     A run that was stopped goes on with the same command, and a finished one with more steps.
     """

@@ -56,7 +56,7 @@ def relax(
     hub: Hub = None,
     as_json: Json = False,
 ) -> None:
-    """Relax structures to an energy minimum: zoo relax model=schnet-qm9 mol.xyz output=relaxed.extxyz."""
+    """Relax structures to an energy minimum: zoo relax model=schnet-rmd17-ethanol mol.xyz output=relaxed.extxyz."""
     from zoo_runtime.frames import read_frames
     from zoo_runtime.model import load
     from zoo_runtime.output import check_output, open_output

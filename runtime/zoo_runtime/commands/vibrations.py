@@ -54,7 +54,7 @@ def vibrations(
     hub: Hub = None,
     as_json: Json = False,
 ) -> None:
-    """Frequencies and zero-point energy, after relaxation: zoo vibrations model=schnet-qm9 mol.xyz output=modes.xyz."""
+    """Frequencies and zero-point energy, after relaxation: zoo vibrations model=schnet-rmd17-ethanol mol.xyz."""
     from ase.io import write
 
     from zoo_runtime.model import load

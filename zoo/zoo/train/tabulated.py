@@ -25,6 +25,7 @@ from torch import Tensor
 from zoo.models import Potential
 from zoo.models.layers import cosine_cutoff, gaussian, norm
 from zoo.models.schnet import Interaction, SchNet
+from zoo_registry.store import cache_folder
 from zoo_runtime import keys
 
 SOURCE = Path(__file__).with_name("convolution.cpp")
@@ -142,7 +143,7 @@ def convolution_library() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         return None
-    folder = Path(os.environ.get("ZOO_CACHE") or "~/.cache/zoo").expanduser() / "compiled"
+    folder = cache_folder() / "compiled"
     machine = Path("/proc/cpuinfo").read_text()[:4096] if Path("/proc/cpuinfo").exists() else ""
     key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, *FLAGS, machine]).encode()).hexdigest()[:16]
     path = folder / f"convolution-{key}.so"
