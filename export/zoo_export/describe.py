@@ -17,10 +17,10 @@ from zoo.models import Potential
 from zoo.train.checkpoint import Trained
 from zoo.train.recipe import Recipe, load_recipe
 from zoo.train.weights import weights_sha256
-from zoo_export.agreement import ENERGY_TOLERANCE, FORCES_TOLERANCE
 from zoo_registry.errors import UsageError
 from zoo_registry.metadata import Metadata
 from zoo_runtime import keys
+from zoo_runtime.verification.suite import ENERGY_TOLERANCE, FORCES_TOLERANCE
 
 INPUTS: dict[str, dict[str, Any]] = {
     keys.NUMBERS: {"dtype": "int64", "shape": ["n"], "unit": None},
@@ -35,7 +35,13 @@ IMPLEMENTATION = "https://doi.org/10.1021/acs.jctc.8b00908"
 ARCHITECTURES = {"schnet": "https://doi.org/10.1063/1.5019779", "wacsf": "https://doi.org/10.1063/1.5019667"}
 
 
-def describe(trained: Trained, name: str, version: str, license: str, authors: list[str]) -> Metadata:
+FILTERS_TOLERANCE = 5e-6
+"""Largest error of a filter or its slope, relative to the largest: what float32 weights allow, times about two."""
+
+
+def describe(
+    trained: Trained, name: str, version: str, license: str, authors: list[str], tabulate: float = FILTERS_TOLERANCE
+) -> Metadata:
     """Gather everything that a host or a reader must know.
 
     Args:
@@ -44,6 +50,7 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         version: Its version.
         license: SPDX identifier for the weights.
         authors: Who made it.
+        tabulate: Error bound of the filters that take the place of networks, see `zoo_export.tabulate`; 0 for none.
 
     Raises:
         UsageError: The run has not been evaluated on its test set.
@@ -80,7 +87,7 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
         training={key: value for key, value in facts.items() if key not in ("domain", "versions")}
         | {"recipe": portable(recipe), "command": command(recipe)},
         metrics=read_metrics(trained),
-        tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE},
+        tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE, "filters": tabulate},
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "package": "atomzoo",
@@ -95,7 +102,18 @@ def describe(trained: Trained, name: str, version: str, license: str, authors: l
     )
 
 
-MACHINE = {"accelerator", "compile", "eval_batch_size", "max_time", "num_workers", "strategy", "threads"}
+def labels(metadata: Metadata) -> dict[str, str]:
+    """Return what goes into a file beside the network: ``zoo.json``, and flat words for hosts that read no JSON."""
+    return {
+        "zoo.json": metadata.to_json().decode(),
+        "cutoff": repr(metadata.cutoff),
+        "species": " ".join(map(str, metadata.species)),
+        "energy_unit": keys.UNITS[keys.ENERGY],
+        "length_unit": metadata.length_unit,
+    }
+
+
+MACHINE = {"accelerator", "compile", "eval_batch_size", "loggers", "max_time", "num_workers", "strategy", "threads"}
 """Settings of the trainer that say where it ran and not what came out."""
 
 

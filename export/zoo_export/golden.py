@@ -11,6 +11,9 @@ from ase import Atoms
 from zoo_export.eager import Eager
 from zoo_runtime import keys
 from zoo_runtime.graph import build
+from zoo_runtime.verification.golden import GOLDEN as FILE
+
+__all__ = ["FILE", "write"]
 
 
 def write(reference: Eager, named: dict[str, Atoms], path: Path) -> None:

@@ -1,16 +1,20 @@
 """A network with its derivatives as one flat graph of plain tensor operations, without any scatter."""
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.fx.experimental._config as fx_config
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from zoo.models import Potential
+from zoo_export.structures import example
 from zoo_registry.errors import ExportError
 from zoo_runtime import keys
+from zoo_runtime.backends.onnx import feeds
 
 SLOTS = "{}_{}_slots"
 
@@ -28,6 +32,51 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.softplus.default: _softplus,
     torch.ops.aten.softplus_backward.default: _softplus_backward,
 }
+
+
+# Axes whose length is part of the meaning and not of the batch.
+FIXED_AXES = {keys.POSITIONS: {1}, keys.EDGES: {0}, keys.SHIFTS: {1}, keys.CELL: {1, 2}, keys.TRIPLES: {0}}
+
+
+class Recorded(NamedTuple):
+    """A network as one graph, and all that an exporter asks for.
+
+    Attributes:
+        module: Takes the inputs in their order, gives the outputs in theirs.
+        inputs: Names of `zoo_runtime.keys`, and of slot tables.
+        outputs: Names of `zoo_runtime.keys`.
+        arguments: Inputs of some batch.
+        dynamic: For each input, which axes may have any length.
+    """
+
+    module: fx.GraphModule
+    inputs: list[str]
+    outputs: list[str]
+    arguments: tuple[Tensor, ...]
+    dynamic: tuple[dict[int, Any], ...]
+
+
+def record(potential: Potential) -> Recorded:
+    """Record energy, forces and stress of a network as one graph without any scatter.
+
+    Args:
+        potential: The network; a copy is used.
+
+    Raises:
+        ExportError: The graph would hold something that no exporter carries over exactly.
+    """
+    graph = example(potential)
+    tensors = {name: torch.from_numpy(array) for name, array in graph.tensors().items()}
+    module, outputs = unroll(copy.deepcopy(potential), tensors)
+    module = remove_scatter(module).eval()
+    inputs = [node.target for node in module.graph.nodes if node.op == "placeholder"]
+    arrays = feeds(graph, inputs, potential.cutoff)
+    arguments = tuple(torch.from_numpy(arrays[name]).contiguous() for name in inputs)
+    dynamic = tuple(
+        {axis: torch.export.Dim.DYNAMIC for axis in range(a.dim()) if axis not in FIXED_AXES.get(name, ())}
+        for name, a in zip(inputs, arguments, strict=True)
+    )
+    return Recorded(module, inputs, outputs, arguments, dynamic)
 
 
 def unroll(potential: Potential, example: dict[str, Tensor]) -> tuple[fx.GraphModule, list[str]]:
@@ -59,7 +108,7 @@ def unroll(potential: Potential, example: dict[str, Tensor]) -> tuple[fx.GraphMo
     for node, name in zip(placeholders, names, strict=True):
         node.name = node.target = name
     module.recompile()
-    return module, outputs
+    return keep_precision(module), outputs
 
 
 def remove_scatter(module: fx.GraphModule) -> fx.GraphModule:
@@ -95,6 +144,35 @@ def remove_scatter(module: fx.GraphModule) -> fx.GraphModule:
         graph.erase_node(node)
     graph.eliminate_dead_code()
     graph.lint()
+    module.recompile()
+    return module
+
+
+def keep_precision(module: fx.GraphModule) -> fx.GraphModule:
+    """Turn the numbers that meet float64 tensors into float64 constants.
+
+    The ONNX exporter writes a number of Python as float32, which costs half of the digits.
+
+    Args:
+        module: A graph of `unroll`; changed in place.
+
+    Raises:
+        ExportError: A number that float32 cannot hold stands where no tensor can.
+    """
+    for node in list(module.graph.nodes):
+        numbers = [(k, a) for k, a in enumerate(node.args) if isinstance(a, float) and a != float(np.float32(a))]
+        tensors = [a.meta.get("val") for a in node.args if isinstance(a, fx.Node)]
+        if not numbers or not any(isinstance(t, Tensor) and t.dtype == torch.float64 for t in tensors):
+            continue
+        name = str(node.target).removeprefix("aten.").partition(".")[0]
+        if name not in ("add", "sub", "mul", "div", "lt", "gt", "le", "ge", "clamp"):
+            raise ExportError(f"cannot export: {node.format_node()} would be rounded to float32.")
+        node.target = getattr(torch.ops.aten, name).Tensor
+        for position, number in numbers:
+            constant = f"constant_{node.name}_{position}"
+            module.register_buffer(constant, torch.tensor(number, dtype=torch.float64))
+            with module.graph.inserting_before(node):
+                node.update_arg(position, module.graph.get_attr(constant))
     module.recompile()
     return module
 

@@ -207,6 +207,12 @@ def _domain_problems(metadata: Metadata) -> Iterator[str]:
         ends = pair.split("-")
         if len(ends) != 2 or not symbols.issuperset(ends) or not _is_number(distance) or distance <= 0:
             yield f"domain: shortest_distance must be positive, in Å, for pairs of its species, got {pair}: {distance}"
+    for size in ("smallest_system", "largest_system"):
+        if not _is_number(metadata.domain.get(size, 1)):
+            yield f"domain: {size} must be a number of atoms, got {metadata.domain[size]!r:.100}"
+    shares = metadata.domain.get("composition", {})
+    if not (isinstance(shares, dict) and symbols.issuperset(shares) and all(map(_is_range, shares.values()))):
+        yield f"domain: composition must be [smallest, largest] share for symbols of its species, got {shares!r:.100}"
 
 
 def _training_problems(training: dict[str, Any]) -> Iterator[str]:
@@ -216,6 +222,10 @@ def _training_problems(training: dict[str, Any]) -> Iterator[str]:
             found = found.get(key, {}) if isinstance(found, dict) else {}
         if not isinstance(found, dict):
             yield f"training: {'.'.join(path)} must be an object, got {found!r:.100}"
+
+
+def _is_range(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _is_number(value: object) -> bool:

@@ -16,7 +16,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from zoo_registry.errors import MissingDependency, YankedWarning, ZooError
-from zoo_runtime.commands import doctor, environment, md, models, predict, publish, relax, spectrum, verify, vibrations
+from zoo_runtime.commands import (
+    benchmark,
+    doctor,
+    environment,
+    ipi,
+    md,
+    models,
+    predict,
+    publish,
+    relax,
+    spectrum,
+    verify,
+    vibrations,
+)
 from zoo_runtime.words import WordsGroup
 
 ENTRY_POINTS = "zoo.commands"
@@ -24,7 +37,7 @@ ROOMS = ("zoo", "zoo_export", "zoo_runtime", "zoo_registry")
 
 
 def main() -> NoReturn:
-    """Run the ``zoo`` command and exit: 0 good, 1 a structure failed, 2 wrong usage, 3 no such model."""
+    """Run the ``zoo`` command and exit: 0 good, 1 a structure failed, 2 wrong usage, 3 no such model, 130 Ctrl-C."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -64,14 +77,14 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         cls=WordsGroup,
         help="Run, train and publish interatomic neural networks. Every option can be written key=value too.",
+        epilog="Example: zoo predict model=schnet-qm9 mol.xyz, and zoo predict --help for what else it can do.",
         context_settings={"help_option_names": ["-h", "--help"]},
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
     predict.register(app)
     models.register(app)
-    for command in (relax, md, vibrations, spectrum, doctor, verify, publish, environment):
+    for command in (relax, md, vibrations, spectrum, ipi, doctor, benchmark, verify, publish, environment):
         command.register(app)
     return app
 

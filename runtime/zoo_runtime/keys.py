@@ -21,6 +21,9 @@ STRESS = "stress"  #      [s, 3, 3] float    eV/Å³, ASE's sign: tensile positi
 DIPOLE = "dipole"  #      [s, 3]    float    e·Å, about the centre of mass
 DIPOLE_MAGNITUDE = "dipole_magnitude"  # [s] float e·Å
 CHARGES = "charges"  #    [n]       float    e, latent
+SPATIAL_EXTENT = "electronic_spatial_extent"  # [s] float Å², about the centre of mass
+ENERGY_SPREAD = "energy_spread"  # [s]  float64  eV, sample standard deviation over the members of a committee
+FORCES_SPREAD = "forces_spread"  # [n]  float64  eV/Å, sqrt(Σ_k |F_k - mean F|² / (M - 1)) of each atom
 
 UNITS = {
     ENERGY: "eV",
@@ -30,4 +33,7 @@ UNITS = {
     DIPOLE: "e·Å",
     DIPOLE_MAGNITUDE: "e·Å",
     CHARGES: "e",
+    SPATIAL_EXTENT: "Å²",
+    ENERGY_SPREAD: "eV",
+    FORCES_SPREAD: "eV/Å",
 }

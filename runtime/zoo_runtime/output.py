@@ -1,23 +1,26 @@
-"""Files of predictions: they appear whole, or not at all."""
+"""Files of predictions: they appear whole or not at all, and a run that was stopped goes on with the same command.
+
+Results are written to a hidden file beside the output. Its journal says after which structure of which input it was how
+long, so whatever is beyond the last line of the journal is cut off and computed again.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
-import numpy as np
+from zoo_registry.errors import UsageError
+from zoo_runtime.frames import Frame, Place
+from zoo_runtime.locks import locked
+from zoo_runtime.report import Result, Source
+from zoo_runtime.writers import WRITERS, Writer
 
-from zoo_registry.errors import UsageError, ZooError
-from zoo_registry.metadata import Metadata
-from zoo_runtime.frames import Frame
-from zoo_runtime.report import Result, cells, columns, record
-
-Write = Callable[[Frame, Result], None]
+SAVE_STRUCTURES = 50  # at the latest after so many results,
+SAVE_SECONDS = 0.5  # or so long, they are safe
 
 
 def check_output(path: Path, files: Sequence[Path]) -> None:
@@ -34,114 +37,131 @@ def check_output(path: Path, files: Sequence[Path]) -> None:
         raise UsageError(f"output={path} is one of the input files; choose another name.")
 
 
+def command_of(files: Sequence[Path], models: Sequence[Source], **options: Any) -> dict[str, Any]:
+    """Return what makes two runs the same: inputs as they are now, weights, properties and options."""
+    stats = [file.stat() if file.is_file() else None for file in files]
+    return {
+        "files": [
+            [str(file), stat and stat.st_size, stat and stat.st_mtime_ns]
+            for file, stat in zip(files, stats, strict=True)
+        ],
+        "models": [
+            [model.model, model.metadata.provenance.get("weights_sha256"), model.backend, list(model.names)]
+            for model in models
+        ],
+        **options,
+    }
+
+
+class Output:
+    """A file of results on its way.
+
+    Args:
+        path: Where it goes in the end.
+        models: What is told.
+        command: From `command_of`.
+
+    Attributes:
+        start: Where to go on reading.
+        done: How many structures are in it already.
+    """
+
+    def __init__(self, path: Path, models: Sequence[Source], command: dict[str, Any]) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.part")
+        self.journal = path.with_name(f".{path.name}.journal")
+        self.start: Place = (0, 0)
+        self.done = 0
+        size = self._last(json.loads(json.dumps(command)))
+        self._writer: Writer = WRITERS[path.suffix](self.part, models, size)
+        self._journal = self.journal.open("a" if size else "w", encoding="utf-8")
+        if not size:
+            self._journal.write(json.dumps(command) + "\n")
+        self._journalled = bool(size)
+        self._unsaved = 0
+        self._saved = time.monotonic()
+
+    def write(self, frame: Frame, results: Sequence[Result]) -> None:
+        """Add the results of one structure."""
+        self._writer.write(frame, results)
+        self.start = frame.next
+        self.done += 1
+        self._unsaved += 1
+        if self._unsaved >= SAVE_STRUCTURES or time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Make what was written outlive this process."""
+        if self._unsaved:
+            self._journal.write(json.dumps([self._writer.save(), self.done, *self.start]) + "\n")
+            self._journal.flush()
+            self._journalled = True
+        self._unsaved = 0
+        self._saved = time.monotonic()
+
+    def finish(self) -> None:
+        """Put the whole file into its place."""
+        self._writer.close(whole=True)
+        self._journal.close()
+        self.part.replace(self.path)
+        self.journal.unlink()
+
+    def stop(self) -> None:
+        """Leave what the journal knows of, for the same command to go on; nothing where that is nothing."""
+        self._writer.close(whole=False)
+        self._journal.close()
+        if not self._journalled:
+            self.part.unlink(missing_ok=True)
+            self.journal.unlink(missing_ok=True)
+
+    def _last(self, command: dict[str, Any]) -> int:
+        """Size of what an earlier run of the same command left, 0 if nothing."""
+        if not (self.journal.exists() and self.part.exists()):
+            return 0
+        found: list[Any] = []
+        for line in self.journal.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            try:
+                found.append(json.loads(line) if line.endswith("\n") else None)
+            except ValueError:
+                break
+        if not found or not isinstance(found[0], dict):
+            return 0
+        if other := [key for key in command if found[0].get(key) != command[key]]:
+            raise UsageError(
+                f"{self.part} was left by a run with other {', '.join(other)}; repeat that command to go on with it, "
+                "or delete the file, or choose another output=."
+            )
+        entries = [entry for entry in found[1:] if isinstance(entry, list) and len(entry) == 4]
+        if not entries:
+            return 0
+        size, self.done, *start = entries[-1]
+        self.start = (start[0], start[1])
+        return int(size)
+
+
 @contextmanager
-def open_output(path: Path, metadata: Metadata, backend: str, names: Sequence[str]) -> Iterator[Write]:
-    """Give a function that writes one result; the file is renamed into its place at the end.
+def open_output(path: Path, models: Sequence[Source], command: dict[str, Any]) -> Iterator[Output]:
+    """Give an output, which is renamed into its place at the end; what an interrupted run wrote is kept.
 
     Args:
         path: Its suffix, one of `WRITERS`, chooses the format.
-        metadata: The model's.
-        backend: Name of the backend.
-        names: The properties to write.
+        models: What is told.
+        command: From `command_of`.
 
     Raises:
-        UsageError: The file cannot be written.
+        UsageError: The file cannot be written, is being written by another process, or a run with other options left
+            its part there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            with WRITERS[path.suffix](stream, metadata, backend, names) as write:
-                yield write
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with locked(path, "output"):
+            output = Output(path, models, command)
+            try:
+                yield output
+            except BaseException:
+                output.stop()
+                raise
+            output.finish()
     except BrokenPipeError:
         raise  # of standard output, not of the file
     except OSError as error:
         raise UsageError(f"output={path} cannot be written ({error.strerror}); choose another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _json_lines(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[str]) -> Iterator[Write]:
-    def write(frame: Frame, result: Result) -> None:
-        stream.write(json.dumps(record(frame, result, metadata, backend, names), ensure_ascii=False) + "\n")
-
-    yield write
-
-
-@contextmanager
-def _json_list(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[str]) -> Iterator[Write]:
-    separator = "[\n"
-
-    def write(frame: Frame, result: Result) -> None:
-        nonlocal separator
-        stream.write(separator + json.dumps(record(frame, result, metadata, backend, names), ensure_ascii=False))
-        separator = ",\n"
-
-    yield write
-    stream.write("\n]\n")
-
-
-@contextmanager
-def _csv(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[str]) -> Iterator[Write]:
-    table = csv.writer(stream)
-    numbers = columns(metadata, names)
-    table.writerow(["file", "frame", "formula", "model", *(c.title for c in numbers), "warnings", "error"])
-
-    def write(frame: Frame, result: Result) -> None:
-        remarks = ["", str(result)] if isinstance(result, ZooError) else ["; ".join(result.warnings), ""]
-        table.writerow(
-            [
-                frame.file,
-                frame.index,
-                frame.formula,
-                f"{metadata.name}@{metadata.version}",
-                *cells(numbers, result),
-                *remarks,
-            ]
-        )
-
-    yield write
-
-
-@contextmanager
-def _extxyz(stream: TextIO, metadata: Metadata, backend: str, names: Sequence[str]) -> Iterator[Write]:
-    """Write the structures with ``zoo_energy``, ``zoo_forces``, ...: names that no reader takes for a calculator's.
-
-    Stress is nine numbers, row by row, as other programs read it.
-    """
-    from ase.io.extxyz import write_xyz
-
-    def write(frame: Frame, result: Result) -> None:
-        if isinstance(frame.structure, ZooError):
-            return
-        atoms = frame.structure.copy()
-        atoms.calc = frame.structure.calc  # what the input file says stays in, but not another model's prediction
-        for kept in (atoms.info, atoms.arrays):
-            for name in [name for name in kept if name.startswith("zoo_")]:
-                del kept[name]
-        atoms.info["zoo_model"] = f"{metadata.name}@{metadata.version}"
-        if isinstance(result, ZooError):
-            atoms.info["zoo_error"] = str(result)
-        else:
-            told = {name: value for name, value in result.values().items() if name in names}
-            for name, value in told.items():
-                if metadata.outputs[name]["per"] == "atom":
-                    atoms.arrays[f"zoo_{name}"] = np.asarray(value, dtype=np.float64)
-                else:
-                    atoms.info[f"zoo_{name}"] = np.ravel(value) if np.ndim(value) else float(value)
-            atoms.info["zoo_units"] = ", ".join(f"{name} {_ascii(result.units[name])}" for name in told)
-            if result.warnings:
-                atoms.info["zoo_warnings"] = "; ".join(result.warnings)
-        write_xyz(stream, atoms)
-
-    yield write
-
-
-def _ascii(unit: str) -> str:
-    return unit.replace("Å", "Angstrom").replace("³", "^3").replace("·", "*")
-
-
-WRITERS = {".extxyz": _extxyz, ".xyz": _extxyz, ".json": _json_list, ".jsonl": _json_lines, ".csv": _csv}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +12,52 @@ from zoo_registry.errors import ZooError
 from zoo_registry.metadata import Metadata
 from zoo_runtime import keys
 from zoo_runtime.frames import Frame
-from zoo_runtime.prediction import Prediction
+from zoo_runtime.prediction import Prediction, described
+
+if TYPE_CHECKING:
+    from zoo_runtime.model import Model
 
 Result = Prediction | ZooError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that stands beside others, and what of it is told.
+
+    Attributes:
+        metadata: The model's.
+        backend: Name of its backend.
+        names: The properties to tell.
+        label: What tells it from the others: its name, with the version where two have the same; empty for one alone.
+    """
+
+    metadata: Metadata
+    backend: str
+    names: Sequence[str]
+    label: str = ""
+
+    @property
+    def model(self) -> str:
+        """Name and version."""
+        return f"{self.metadata.name}@{self.metadata.version}"
+
+
+def sources(models: Sequence[Model], names: Sequence[Sequence[str]]) -> list[Source]:
+    """Return the models with their labels.
+
+    Args:
+        models: At least one.
+        names: The properties to tell of each.
+    """
+    called = [model.metadata.name for model in models]
+    labels = [
+        "" if len(models) == 1 else name if called.count(name) == 1 else f"{name}@{model.metadata.version}"
+        for name, model in zip(called, models, strict=True)
+    ]
+    return [
+        Source(model.metadata, model.backend.name, told, label)
+        for model, told, label in zip(models, names, labels, strict=True)
+    ]
 
 
 def test_error(metadata: Metadata, name: str) -> dict[str, Any] | None:
@@ -22,31 +65,34 @@ def test_error(metadata: Metadata, name: str) -> dict[str, Any] | None:
     return metadata.metrics.get(f"test/{name}_mae")
 
 
-def record(frame: Frame, result: Result, metadata: Metadata, backend: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return one result as a JSON object.
+def record(frame: Frame, results: Sequence[Result], models: Sequence[Source]) -> dict[str, Any]:
+    """Return the results of one structure as a JSON object.
 
     Args:
         frame: Where the structure comes from.
-        result: The prediction, or the error in its place.
-        metadata: The model's.
-        backend: Name of the backend.
-        names: The properties to tell.
+        results: Of each model the prediction, or the error in its place.
+        models: The models; of several each has an object of its own in ``models``, under its label.
     """
-    told: dict[str, Any] = {
-        "file": frame.file,
-        "frame": frame.index,
-        "formula": frame.formula,
-        "model": f"{metadata.name}@{metadata.version}",
-        "backend": backend,
-    }
+    place = {"file": frame.file, "frame": frame.index, "formula": frame.formula}
+    told = {model.label: _told(result, model) for result, model in zip(results, models, strict=True)}
+    return place | ({"models": told} if models[0].label else told[""])
+
+
+def _told(result: Result, model: Source) -> dict[str, Any]:
+    told: dict[str, Any] = {"model": model.model, "backend": model.backend}
     if isinstance(result, ZooError):
-        return told | {"error": {"type": type(result).__name__, "message": str(result)}}
+        return told | {"error": described_error(result)}
     for name, value in result.values().items():
-        if name in names:
+        if name in model.names:
             told[name] = {"value": np.asarray(value).tolist(), "unit": result.units[name]}
-            if error := test_error(metadata, name):
+            if error := test_error(model.metadata, name):
                 told[name]["test_error"] = {"kind": "MAE", **error}
-    return told | {"warnings": result.warnings}
+    return told | {"warnings": described(result.warnings)}
+
+
+def described_error(error: ZooError) -> dict[str, str]:
+    """Return an error for JSON."""
+    return {"type": type(error).__name__, "message": str(error)}
 
 
 @dataclass(frozen=True)
@@ -64,26 +110,25 @@ class Column:
     value: Callable[[Prediction], float | None]
 
 
-def columns(metadata: Metadata, names: Sequence[str]) -> list[Column]:
-    """Return the columns of a table: scalars with their test errors, the largest force, lengths of vectors.
-
-    Args:
-        metadata: The model's.
-        names: The properties to tell.
-    """
+def columns(model: Source) -> list[Column]:
+    """Return the columns of a table: scalars with their test errors, the largest force, lengths of vectors, spreads."""
     found = []
-    for name in names:
-        facts = metadata.outputs[name]
+    for name in model.names:
+        facts = model.metadata.outputs[name]
         unit, shape = facts["unit"], facts["shape"]
-        if facts["per"] == "system" and len(shape) == 1:
+        if name == keys.ENERGY_SPREAD:
+            found.append(Column(f"± committee spread ({unit})", 4, _scalar(name)))
+        elif name == keys.FORCES_SPREAD:
+            found.append(Column(f"max committee spread of forces ({unit})", 4, _largest(name)))
+        elif facts["per"] == "system" and len(shape) == 1:
             found.append(Column(f"{name} ({unit})", 6, _scalar(name)))
-            if error := test_error(metadata, name):
+            if error := test_error(model.metadata, name):
                 found.append(Column(f"± test MAE ({error['unit']})", 4, _constant(error["value"])))
         elif name == keys.FORCES:
             found.append(Column(f"max |force| ({unit})", 4, _largest_force))
         elif facts["per"] == "system" and shape[1:] == [3]:
             found.append(Column(f"|{name}| ({unit})", 4, _length(name)))
-    return found
+    return [Column(f"{model.label} {column.title}".strip(), column.digits, column.value) for column in found]
 
 
 def cells(columns: Sequence[Column], result: Result) -> list[float | None]:
@@ -91,15 +136,15 @@ def cells(columns: Sequence[Column], result: Result) -> list[float | None]:
     return [None if isinstance(result, ZooError) else column.value(result) for column in columns]
 
 
-def footnote(metadata: Metadata, names: Sequence[str]) -> str:
+def footnote(model: Source) -> str:
     """Return what the numbers of a table are worth."""
-    known = {name: error for name in names if (error := test_error(metadata, name))}
+    known = {name: error for name in model.names if (error := test_error(model.metadata, name))}
     told = [
         f"{name} {error['value']:.4g} {error['unit']}" + (f" (n = {error['n']:,})" if "n" in error else "")
         for name, error in known.items()
     ]
     worth = f"test MAE: {', '.join(told)}" if told else "test error: not known"
-    return f"{metadata.name}@{metadata.version}, {metadata.level_of_theory}; {worth}"
+    return f"{model.model}, {model.metadata.level_of_theory}; {worth}"
 
 
 def _scalar(name: str) -> Callable[[Prediction], Any]:
@@ -112,6 +157,10 @@ def _constant(value: float) -> Callable[[Prediction], float]:
 
 def _length(name: str) -> Callable[[Prediction], float | None]:
     return lambda prediction: float(np.linalg.norm(prediction.values()[name]))
+
+
+def _largest(name: str) -> Callable[[Prediction], float | None]:
+    return lambda prediction: float(np.max(prediction.values()[name]))
 
 
 def _largest_force(prediction: Prediction) -> float | None:

@@ -6,43 +6,60 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 
+from zoo_registry.errors import UsageError
 from zoo_runtime.frames import Frame
-from zoo_runtime.report import Result, cells, columns, footnote, record
+from zoo_runtime.report import Result, Source, cells, columns, footnote, record
 
-if TYPE_CHECKING:
-    from zoo_runtime.model import Model
+LONGEST = 1000  # rows of a table that is printed as a whole; from there on rows are printed as they come
+Show = Callable[[Frame, Sequence[Result]], None]
 
 
 @contextmanager
-def open_table(model: Model, names: Sequence[str], as_json: bool) -> Iterator[Callable[[Frame, Result], None]]:
-    """Give a function that takes one result; a table comes when all are there, JSON at once.
+def open_table(models: Sequence[Source], descriptions: Sequence[str], as_json: bool) -> Iterator[Show]:
+    """Give a function that takes the results of one structure; a table comes when all are there, JSON at once.
 
     Args:
-        model: What predicts.
-        names: The properties to tell.
+        models: What is told.
+        descriptions: Of their backends, for people.
         as_json: JSON lines instead of a table.
+
+    Raises:
+        UsageError: The table would be without a number.
     """
     if as_json:
-        yield lambda frame, result: typer.echo(
-            json.dumps(record(frame, result, model.metadata, model.backend.name, names), ensure_ascii=False)
-        )
+        yield lambda frame, results: typer.echo(json.dumps(record(frame, results, models), ensure_ascii=False))
         return
-    numbers = columns(model.metadata, names)
+    numbers = [columns(model) for model in models]
+    if not any(numbers):
+        names = ",".join(dict.fromkeys(name for model in models for name in model.names))
+        raise UsageError(f"properties={names} has no number for a table; add --json, or output=FILE.jsonl.")
+    titles = ["file", "frame", "formula", *(column.title for group in numbers for column in group)]
     rows: list[list[str]] = []
+    widths: list[int] = []
 
-    def add(frame: Frame, result: Result) -> None:
-        values = zip(numbers, cells(numbers, result), strict=True)
-        words = ["failed" if value is None else f"{value:.{column.digits}f}" for column, value in values]
-        rows.append([frame.file, str(frame.index), frame.formula or "", *words])
+    def add(frame: Frame, results: Sequence[Result]) -> None:
+        words = [frame.file, str(frame.index), frame.formula or ""]
+        for group, result in zip(numbers, results, strict=True):
+            values = zip(group, cells(group, result), strict=True)
+            words += ["failed" if value is None else f"{value:.{column.digits}f}" for column, value in values]
+        if widths:
+            typer.echo(_line(words, widths))
+            return
+        rows.append(words)
+        if len(rows) > LONGEST:
+            widths.extend(_widths(titles, rows))
+            for row in [titles, *rows]:
+                typer.echo(_line(row, widths))
+            rows.clear()
 
     yield add
-    titles = ["file", "frame", "formula", *(column.title for column in numbers)]
-    print_rows(titles, rows)
-    typer.echo(f"{footnote(model.metadata, names)}\nbackend: {model.backend.description}")
+    if not widths:
+        print_rows(titles, rows)
+    for model, description in zip(models, descriptions, strict=True):
+        typer.echo(f"{footnote(model)}\nbackend: {description}")
 
 
 def print_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -52,22 +69,32 @@ def print_rows(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         titles: Of the columns.
         rows: The cells.
     """
-    left = [all(not _is_number(row[i]) for row in rows) for i in range(len(titles))]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
         table = Table()
-        for title, words in zip(titles, left, strict=True):
-            table.add_column(title, justify="left" if words else "right", overflow="fold")
+        for title, width in zip(titles, _widths(titles, rows), strict=True):
+            table.add_column(title, justify="left" if width < 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*row)
         Console().print(table)
         return
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    widths = _widths(titles, rows)
     for row in [titles, *rows]:
-        cells = zip(row, widths, left, strict=True)
-        typer.echo("  ".join(f"{cell:{'<' if words else '>'}{width}}" for cell, width, words in cells).rstrip())
+        typer.echo(_line(row, widths))
+
+
+def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Width of each column; negative where it holds no numbers and goes to the left."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    words = [all(not _is_number(row[i]) for row in rows) for i in range(len(titles))]
+    return [-width if left else width for width, left in zip(widths, words, strict=True)]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = zip(row, widths, strict=True)
+    return "  ".join(f"{cell:{'<' if width < 0 else '>'}{abs(width)}}" for cell, width in cells).rstrip()
 
 
 def _is_number(cell: str) -> bool:

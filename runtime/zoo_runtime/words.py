@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from zoo_registry.errors import UsageError, close_matches
 
 KEY = re.compile(r"[A-Za-z][\w-]*")
+LINE = "zoo_runtime.line"
 FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -19,7 +20,16 @@ class WordsGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Rewrite the words of the command that they name, then parse as usual."""
+        if ctx.resilient_parsing:  # a shell asks how the line could go on
+            ctx.meta[LINE] = args
+            args = []
         return super().parse_args(ctx, options_from_words(self, args))
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return what may stand at the end of a line, for the Tab key."""
+        from zoo_runtime.completion import complete
+
+        return complete(ctx, ctx.meta[LINE], incomplete)
 
 
 def options_from_words(group: Any, words: list[str]) -> list[str]:

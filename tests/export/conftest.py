@@ -30,12 +30,15 @@ MODELS = {
     "acsf": (WACSF | {"weighted": False, "centered": True}, ELEMENTAL),
     "schnet-dipole": (SCHNET, {"mu": {"kind": "dipole_moment", "magnitude": True, "charge_correction": True}}),
     "wacsf-dipole": (WACSF, {"mu": {"kind": "elemental_dipole_moment", "magnitude": True}}),
+    "schnet-tiny": (SCHNET | {"features": 8, "interactions": 1}, ENERGY),
+    "schnet-committee": (SCHNET, ENERGY, {"committee": 3}),
     "schnet-all": (
         SCHNET,
         ENERGY
         | {
             "gap": {"kind": "atomwise", "property": "gap", "aggregation": "mean"},
             "mu": {"kind": "dipole_moment"},
+            "r2": {"kind": "electronic_spatial_extent"},
         },
     ),
 }
@@ -67,9 +70,10 @@ class Made:
 
 
 def make_potential(name: str) -> Potential:
-    representation, heads = MODELS[name]
+    representation, heads, *more = MODELS[name]
     torch.manual_seed(1)
-    potential = build({"representation": representation | {"species": SPECIES, "cutoff": 4.0}, "heads": heads})
+    hyperparameters = {"representation": representation | {"species": SPECIES, "cutoff": 4.0}, "heads": heads}
+    potential = build(hyperparameters | dict(*more))
     if "energy" in heads:
         potential.set_standardisation("energy", -2.0, 0.5, {6: -1030.0, 8: -2040.0, 14: -7880.0})
     if "acsf" in name:
@@ -88,7 +92,7 @@ def make_trained(potential: Potential, folder: Path) -> Trained:
             "name": "schnet-chains",
             "description": "A small network.",
             "data": {"dataset": "chains", "n_train": 40, "n_val": 10, "targets": {name: "E" for name in outputs}},
-            "model": potential.hyperparameters,
+            "model": {key: value for key, value in potential.hyperparameters.items() if key != "committee"},
             "loss": {name: {"kind": "mse"} for name in outputs},
         }
     )
@@ -97,6 +101,17 @@ def make_trained(potential: Potential, folder: Path) -> Trained:
     document = {"weights_sha256": weights_sha256(potential), "metrics": metrics}
     (folder / "evaluation.json").write_text(json.dumps(document))
     return Trained(potential, recipe, FACTS, folder / "checkpoints" / "best.ckpt")
+
+
+@pytest.fixture(scope="session")
+def make_release_of() -> Callable[[str, Path], tuple[Potential, Metadata]]:
+    """Return what gives a network and its metadata, and writes nothing of a release."""
+
+    def make(name: str, folder: Path) -> tuple[Potential, Metadata]:
+        potential = make_potential(name)
+        return potential, describe(make_trained(potential, folder / "run"), name, "1.0.0", "MIT", [])
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,8 @@ def test_metadata_is_the_same_bytes_in_every_container(made, name):
         extra = {
             entry.split("extra/")[1]: archive.read(entry).decode() for entry in archive.namelist() if "extra/" in entry
         }
-    assert extra == {"zoo.json": document, "cutoff": "4.0", "species": "1 6 8 14"}
+    flat = {"cutoff": "4.0", "species": "1 6 8 14", "energy_unit": "eV", "length_unit": "angstrom"}
+    assert extra == {"zoo.json": document, **flat}
 
 
 @pytest.mark.parametrize("name", ["schnet", "wacsf"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from zoo_registry.release import Release, open_release
 from zoo_runtime import Model, cli
 from zoo_runtime.graph import Graph
 
+HOUSE = Path(__file__).parents[2]
+ROOTS = ("registry", "runtime", "zoo", "export")
 CUTOFF = 3.0
 REFERENCE = -1000.0  # eV per atom
 
@@ -244,3 +248,26 @@ def zoo(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def checkout_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with the files of a checkout that users name, and commands as ``pip install`` leaves them."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("runtime", "examples", "docs"):
+        (folder / name).symlink_to(HOUSE / name)
+    (folder / "bin").mkdir()
+    for name, words in (("zoo", ' -c "from zoo_runtime.cli import main; main()"'), ("python", "")):
+        (folder / "bin" / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{words} "$@"\n')
+        (folder / "bin" / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def checkout(checkout_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in that folder, which keeps what was built in it until the end of all tests."""
+    places = [str(checkout_folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(places))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(HOUSE / root) for root in ROOTS))
+    monkeypatch.chdir(checkout_folder)
+    return checkout_folder

@@ -115,7 +115,7 @@ def test_a_gpu_that_is_asked_for_and_missing_is_an_error(
 
 
 def test_a_dtype_that_no_file_holds_is_an_error_that_names_the_one_it_holds(make_release: MakeRelease) -> None:
-    with pytest.raises(BackendUnavailable, match=r"float32 only.*no model\.pt"):
+    with pytest.raises(BackendUnavailable, match=r"no model-float64\.onnx.*no model\.pt"):
         choose(make_release(), dtype="float64")
 
 
@@ -125,6 +125,22 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match=r"pip install 'atomzoo\[onnx\]'.*pip install 'torch"):
         choose(make_release())
+
+
+def test_a_newer_torch_that_no_longer_loads_torchscript_says_which_one_does(
+    with_torchscript: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = with_torchscript()
+
+    def gone(*_: object, **__: object) -> None:
+        raise RuntimeError("TorchScript was removed")
+
+    monkeypatch.setattr(torch.jit, "load", gone)
+    with pytest.raises(ReleaseInvalid, match=r"cannot load model\.pt"):
+        choose(release, "torchscript")
+    monkeypatch.setattr(torch, "__version__", "3.0.0")
+    with pytest.raises(BackendUnavailable, match=r"torch 3\.0\.0 is installed.*pip install 'torch>=2\.10,<2\.14'"):
+        choose(release, "torchscript")
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,7 @@ def test_extxyz_holds_predictions_beside_what_the_input_said(zoo: Callable, rele
 def test_an_output_appears_whole_or_not_at_all(zoo: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("out.csv").write_text("old")
     with monkeypatch.context() as patch:
-        patch.setattr("zoo_runtime.report.cells", lambda *_: 1 / 0)
-        patch.setattr("zoo_runtime.output.cells", lambda *_: 1 / 0)
+        patch.setattr("zoo_runtime.writers.cells", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.run(["predict", "model=pair-test", "mixed.extxyz", "output=out.csv"])
     assert Path("out.csv").read_text() == "old"
@@ -184,7 +183,10 @@ USAGE = {
     "slip": (["predict", "modle=pair-test", ETHANOL], "did you mean 'model'"),
     "slip with dashes": (["predict", "--modle", "pair-test", ETHANOL], "--modle"),
     "no file": (["predict", "model=pair-test"], "files"),
-    "unknown suffix": (["predict", "model=pair-test", ETHANOL, "output=o.txt"], ".extxyz, .xyz, .json, .jsonl, .csv"),
+    "unknown suffix": (
+        ["predict", "model=pair-test", ETHANOL, "output=o.txt"],
+        ".extxyz, .xyz, .json, .jsonl, .csv, .db",
+    ),
     "output is an input": (["predict", "model=pair-test", "mixed.extxyz", "output=mixed.extxyz"], "input files"),
     "no such folder": (["predict", "model=pair-test", ETHANOL, "output=no/o.csv"], "No such file"),
     "unknown backend": (["predict", "model=pair-test", ETHANOL, "backend=onx"], "did you mean 'onnx'"),

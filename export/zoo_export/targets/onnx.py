@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -14,48 +13,39 @@ import onnx
 import torch
 
 from zoo.models import Potential
-from zoo_export.structures import example
-from zoo_export.unroll import remove_scatter, unroll
+from zoo_export.describe import labels
+from zoo_export.tabulate import tabulate
+from zoo_export.unroll import record
 from zoo_registry.errors import ExportError
 from zoo_registry.metadata import Metadata
-from zoo_runtime import keys
-from zoo_runtime.backends.onnx import feeds
 
 OPSET = 20
 
-# Axes whose length is part of the meaning and not of the batch.
-FIXED_AXES = {keys.POSITIONS: {1}, keys.EDGES: {0}, keys.SHIFTS: {1}, keys.CELL: {1, 2}, keys.TRIPLES: {0}}
-
 
 def write(potential: Potential, metadata: Metadata, path: Path) -> None:
-    """Write the graph, with ``zoo.json`` in its metadata.
+    """Write the float32 graph, with ``zoo.json`` and the flat words of `labels` in its metadata.
 
     Args:
         potential: The network.
-        metadata: The metadata of the release.
+        metadata: The metadata of the release; its ``tolerance["filters"]`` is the error that tables may have.
         path: ``model.onnx``.
 
     Raises:
         ExportError: The graph would hold something that ONNX Runtime computes wrongly, or that is not plain ONNX.
     """
-    graph = example(potential)
-    tensors = {name: torch.from_numpy(array) for name, array in graph.tensors().items()}
-    module, outputs = unroll(copy.deepcopy(potential), tensors)
-    module = remove_scatter(module).eval()
-    names = [node.target for node in module.graph.nodes if node.op == "placeholder"]
-    arrays = feeds(graph, names, potential.cutoff)
-    arguments = tuple(torch.from_numpy(arrays[name]) for name in names)
-    dynamic = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis in range(a.dim()) if axis not in FIXED_AXES.get(name, ())}
-        for name, a in zip(names, arguments, strict=True)
-    )
+    write_graph(tabulate(potential, metadata.tolerance.get("filters", 0.0)), metadata, path)
+
+
+def write_graph(potential: Potential, metadata: Metadata, path: Path) -> None:
+    """Write a network as it is; arguments and errors as `write`."""
+    recorded = record(potential)
     with _quiet():
         program = torch.onnx.export(
-            module,
-            arguments,
-            input_names=names,
-            output_names=outputs,
-            dynamic_shapes=dynamic,
+            recorded.module,
+            recorded.arguments,
+            input_names=recorded.inputs,
+            output_names=recorded.outputs,
+            dynamic_shapes=recorded.dynamic,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -63,7 +53,8 @@ def write(potential: Potential, metadata: Metadata, path: Path) -> None:
     if program is None:
         raise ExportError("the ONNX exporter of torch returned nothing; install a torch version that we admit.")
     proto = program.model_proto
-    proto.metadata_props.add(key="zoo.json", value=metadata.to_json().decode())
+    for key, value in labels(metadata).items():
+        proto.metadata_props.add(key=key, value=value)
     check(proto)
     onnx.save(proto, path)
 

@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 /* Grows when a program built for an older version could no longer work; compare with zoo_abi_version(). */
-#define ZOO_ABI_VERSION 1
+#define ZOO_ABI_VERSION 2
 
 typedef enum zoo_status {
     ZOO_OK = 0,
@@ -54,6 +54,7 @@ typedef struct zoo_options {
     zoo_filters filters;
     double tolerance;            /* of the tables: largest error of a slope, relative to the largest slope */
     const char* instruction_set; /* "avx512", "avx2", "baseline", or NULL for the best that this machine has */
+    int member;                  /* of a file that holds a committee: which network, from 0; -1 for other files */
 } zoo_options;
 
 /* Atoms and directed edges. Local atoms come first; ghost atoms, if any, are neighbours but never centres. */
@@ -159,6 +160,9 @@ ZOO_API int64_t zoo_session_n_lists(const zoo_session* session);
  * Buffers hold zoo_model_n_features doubles an atom. Atoms keep the host's order.
  */
 ZOO_API zoo_status zoo_layers_begin(zoo_session* session, const zoo_graph* graph);
+/* In place of zoo_layers_begin where the atoms and edges are those of the last one, at other places: quicker, as the
+ * edges need not be paired again. Edges may reach beyond the cutoff, so that one graph serves many steps. */
+ZOO_API zoo_status zoo_layers_follow(zoo_session* session, const zoo_graph* graph);
 ZOO_API zoo_status zoo_layers_forward(zoo_session* session, int layer);
 ZOO_API zoo_status zoo_layers_energy(zoo_session* session);
 ZOO_API zoo_status zoo_layers_reverse(zoo_session* session, int layer);

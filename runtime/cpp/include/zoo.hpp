@@ -39,10 +39,11 @@ struct Structure {
 
 class Model {
   public:
-    explicit Model(const std::string& path, zoo_dtype dtype = ZOO_FLOAT32) {
+    explicit Model(const std::string& path, zoo_dtype dtype = ZOO_FLOAT32, int member = -1) {
         zoo_options options;
         zoo_options_init(&options);
         options.dtype = dtype;
+        options.member = member;
         zoo_model* model = nullptr;
         check(zoo_model_load(path.c_str(), &options, &model));
         model_.reset(model);

@@ -58,7 +58,8 @@ zoo::Options read(const zoo_options* given) {
     if (options.filters != ZOO_TABULATED && options.filters != ZOO_EXACT)
         zoo::bad_argument("filters must be ZOO_TABULATED or ZOO_EXACT");
     if (!(options.tolerance >= 1e-12 && options.tolerance <= 1)) zoo::bad_argument("tolerance must be from 1e-12 to 1");
-    return {options.dtype == ZOO_FLOAT64, options.filters == ZOO_EXACT, options.tolerance, options.instruction_set};
+    return {options.dtype == ZOO_FLOAT64, options.filters == ZOO_EXACT, options.tolerance, options.instruction_set,
+            options.member};
 }
 
 void load(zoo::Safetensors file, const zoo_options* options, zoo_model** model) {
@@ -74,7 +75,7 @@ const char* zoo_version(void) { return ZOO_VERSION; }
 const char* zoo_last_error(void) { return message; }
 
 void zoo_options_init(zoo_options* options) {
-    *options = {sizeof(zoo_options), ZOO_FLOAT32, ZOO_TABULATED, 2e-7, nullptr};
+    *options = {sizeof(zoo_options), ZOO_FLOAT32, ZOO_TABULATED, 2e-7, nullptr, -1};
 }
 
 zoo_status zoo_model_load(const char* path, const zoo_options* options, zoo_model** model) {
@@ -157,6 +158,10 @@ int64_t zoo_session_n_lists(const zoo_session* session) { return session->sessio
 
 zoo_status zoo_layers_begin(zoo_session* session, const zoo_graph* graph) {
     return guard([&] { required(session, "session")->session.begin(*required(graph, "graph")); });
+}
+
+zoo_status zoo_layers_follow(zoo_session* session, const zoo_graph* graph) {
+    return guard([&] { required(session, "session")->session.follow(*required(graph, "graph")); });
 }
 
 zoo_status zoo_layers_forward(zoo_session* session, int layer) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "aligned.hpp"
 #include "kernels.hpp"
@@ -12,6 +13,7 @@ namespace zoo {
 template <class T>
 struct Dense {
     int in = 0, out = 0;  // without padding
+    bool silu = false;    // in place of shifted softplus
     Buffer<T> forward_weight, reverse_weight, bias;
 
     Dense(const Network::Layer& layer, int copy, const Kernels<T>& kernels) : in(layer.in), out(layer.out) {
@@ -39,6 +41,17 @@ struct Dense {
             {n, in, columns, a, padded(in), forward_weight.data(), bias.data(), c, columns, slope, columns, then});
     }
 
+    // As forward, and the activation with its slope. SiLU is that of small networks, and stays out of the kernels.
+    void activate(const Kernels<T>& kernels, int n, const T* a, T* c, T* slope) const {
+        if (!silu) return forward(kernels, n, a, c, Then::activate, slope);
+        forward(kernels, n, a, c, Then::store);
+        for (std::size_t i = 0; i < std::size_t(n) * padded(out); ++i) {
+            const T logistic = T(1) / (T(1) + std::exp(-c[i]));
+            slope[i] = logistic * (T(1) + c[i] * (T(1) - logistic));
+            c[i] *= logistic;
+        }
+    }
+
     // c [n, padded(in)] from the gradient a [n, padded(out)].
     void reverse(const Kernels<T>& kernels, int n, const T* a, T* c, Then then, T* slope = nullptr) const {
         const int columns = padded(in);
@@ -53,7 +66,10 @@ using Layers = std::vector<Dense<T>>;
 template <class T>
 Layers<T> make_layers(const Network& network, int copy, const Kernels<T>& kernels) {
     Layers<T> layers;
-    for (const auto& layer : network.layers) layers.emplace_back(layer, copy, kernels);
+    for (const auto& layer : network.layers) {
+        layers.emplace_back(layer, copy, kernels);
+        layers.back().silu = network.silu;
+    }
     return layers;
 }
 
@@ -70,7 +86,7 @@ class Readout {
             const std::size_t size = std::size_t(n) * padded(layers[k].out);
             reserve_rows(slopes_[k], size);
             reserve_rows(activations_[k], size);
-            layers[k].forward(kernels, n, input, activations_[k].data(), Then::activate, slopes_[k].data());
+            layers[k].activate(kernels, n, input, activations_[k].data(), slopes_[k].data());
             input = activations_[k].data();
         }
         last(layers.back(), n, input, value);

@@ -40,6 +40,7 @@ struct Options {
     bool float64 = false, exact = false;
     double tolerance = 0;
     const char* instruction_set = nullptr;
+    int member = -1;  // of a committee
 };
 
 // A network ready to run: never changes, and is shared by its workers.

@@ -106,9 +106,9 @@ Head read_head(const Safetensors& file, const std::string& name, const json::Val
     head.kind = settings.at("kind", "a head").string("kind");
     const bool elemental = head.kind.rfind("elemental_", 0) == 0;
     const std::string bare = elemental ? head.kind.substr(10) : head.kind;
-    if (bare != "atomwise" && bare != "dipole_moment") {
-        bad_file("head " + name + " is of kind " + head.kind +
-                 "; this engine knows atomwise, elemental_atomwise, dipole_moment and elemental_dipole_moment");
+    if (bare != "atomwise" && bare != "dipole_moment" && bare != "electronic_spatial_extent") {
+        bad_file("head " + name + " is of kind " + head.kind + "; this engine knows atomwise, dipole_moment, " +
+                 "electronic_spatial_extent and each with elemental_ before it");
     }
     std::vector<int> widths{features};
     if (const json::Value* hidden = settings.find("hidden");
@@ -122,10 +122,22 @@ Head read_head(const Safetensors& file, const std::string& name, const json::Val
     const std::string prefix = "heads." + name;
     head.network = elemental ? elemental_network(file, prefix + ".network", widths, elements)
                              : shared_network(file, prefix + ".network", widths);
+    const json::Value* activation = settings.find("activation");
+    const std::string between = activation ? activation->string("activation") : "ssp";
+    if (between != "ssp" && (between != "silu" || elemental)) {
+        bad_file("head " + name + " has the activation " + between + "; this engine knows ssp, and silu in a network " +
+                 "that the elements share");
+    }
+    head.network.silu = between == "silu";
     head.reference.assign(std::size_t(elements), 0.0);
     if (bare == "dipole_moment") {
         head.property = "charges";
         head.unit = "e";
+        return head;
+    }
+    if (bare == "electronic_spatial_extent") {
+        head.property = "spatial_extent_weights";
+        head.unit = "1";
         return head;
     }
     const json::Value* property = settings.find("property");
@@ -140,6 +152,20 @@ Head read_head(const Safetensors& file, const std::string& name, const json::Val
     return head;
 }
 
+void choose_member(Safetensors& file, const json::Value& hyper, int member) {
+    const json::Value* committee = hyper.find("committee");
+    if (!committee) {
+        if (member != -1) bad_argument(file.source() + " holds one network, so member must be left at -1");
+        return;
+    }
+    const int members = int(committee->integer("committee", 2, 1000));
+    if (member < 0 || member >= members) {
+        bad_argument(file.source() + " holds a committee of " + std::to_string(members) +
+                     " networks; set member (zoo_options) to one of 0 to " + std::to_string(members - 1));
+    }
+    file.set_prefix("members." + std::to_string(member) + ".");
+}
+
 }  // namespace
 
 int Parameters::energy_head() const {
@@ -149,7 +175,7 @@ int Parameters::energy_head() const {
     return -1;
 }
 
-Parameters read_parameters(const Safetensors& file) {
+Parameters read_parameters(Safetensors& file, int member) {
     Parameters out;
     out.metadata = file.metadata("zoo.json");
     const json::Value document = json::parse(out.metadata, "zoo.json");
@@ -161,6 +187,7 @@ Parameters read_parameters(const Safetensors& file) {
     out.name = document.at("name", "zoo.json").string("name");
     out.version = document.at("version", "zoo.json").string("version");
     const json::Value& hyper = document.at("hyperparameters", "zoo.json");
+    choose_member(file, hyper, member);
     const json::Value& settings = hyper.at("representation", "hyperparameters");
     out.architecture = settings.at("kind", "representation").string("representation.kind");
     if (out.architecture != "schnet" && out.architecture != "wacsf") {

@@ -8,7 +8,7 @@
 
 namespace zoo {
 
-// Dense layers with shifted softplus between them; one copy, or one for each element.
+// Dense layers with shifted softplus, or SiLU, between them; one copy, or one for each element.
 struct Network {
     struct Layer {
         int in, out;
@@ -17,6 +17,7 @@ struct Network {
     };
     int copies = 1;
     std::vector<Layer> layers;
+    bool silu = false;
 };
 
 // A property as a sum or mean over atoms of scale * network(x) + reference, or the latent charges of a dipole.
@@ -61,6 +62,7 @@ struct Parameters {
     int energy_head() const;  // -1 if there is none
 };
 
-Parameters read_parameters(const Safetensors& file);
+// `member` says which network of a committee is read; -1 where the file holds one network.
+Parameters read_parameters(Safetensors& file, int member);
 
 }  // namespace zoo

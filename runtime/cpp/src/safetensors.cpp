@@ -108,7 +108,8 @@ void Safetensors::check_layout() const {
     if (end != bytes_.size() - data_) bad_file(source_ + ": bytes that belong to no tensor; the file is damaged");
 }
 
-std::vector<double> Safetensors::read(const std::string& name, const std::vector<int64_t>& shape) const {
+std::vector<double> Safetensors::read(const std::string& asked, const std::vector<int64_t>& shape) const {
+    const std::string name = prefix_ + asked;
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) bad_file(source_ + " lacks the tensor " + name);
     const Tensor& tensor = found->second;

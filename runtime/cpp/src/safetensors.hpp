@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace zoo {
@@ -15,10 +16,12 @@ class Safetensors {
     static Safetensors open(const std::string& path);
 
     // The named tensor's values; throws if it is absent, has another shape or holds a number that is not finite.
-    std::vector<double> read(const std::string& name, const std::vector<int64_t>& shape) const;
+    std::vector<double> read(const std::string& asked, const std::vector<int64_t>& shape) const;
     // The entry of __metadata__, or throws.
     const std::string& metadata(const std::string& key) const;
     const std::string& source() const { return source_; }
+    // What stands before every name that read() is asked for.
+    void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
 
   private:
     struct Tensor {
@@ -30,7 +33,7 @@ class Safetensors {
     void check_layout() const;
 
     std::vector<unsigned char> bytes_;
-    std::string source_;
+    std::string source_, prefix_;
     std::size_t data_ = 0;  // where the tensors' bytes start
     std::map<std::string, Tensor> tensors_;
     std::map<std::string, std::string> metadata_;

@@ -55,8 +55,8 @@ void add_product(double* to, const Vector& r, const Vector& g, double factor) {
 
 }  // namespace
 
-Model::Model(const Safetensors& file, const Options& options)
-    : parameters(read_parameters(file)), engine(make_engine(parameters, options)) {}
+Model::Model(Safetensors& file, const Options& options)
+    : parameters(read_parameters(file, options.member)), engine(make_engine(parameters, options)) {}
 
 Session::Session(std::shared_ptr<const Model> model, int threads)
     : model_(std::move(model)), pool_(threads), row_of_(119, -1) {
@@ -109,6 +109,7 @@ void Session::set_systems(const zoo_graph* graph, int n_local) {
 
 void Session::compute(const zoo_graph& graph, const zoo_results& results) {
     stage_ = Stage::none;
+    edges_ = -1;
     check(graph, 0);
     check(results);
     const bool gradients = wants_gradients(results);
@@ -122,6 +123,7 @@ void Session::compute(const zoo_graph& graph, const zoo_results& results) {
 
 void Session::compute(const zoo_structure& structure, double skin, const zoo_results& results) {
     stage_ = Stage::none;
+    edges_ = -1;
     if (structure.size != sizeof(zoo_structure))
         bad_argument("zoo_structure has another size than this library's; compare the versions");
     check(results);
@@ -275,12 +277,26 @@ void Session::require_stage(Stage stage, int layer, const char* call) const {
 
 void Session::begin(const zoo_graph& graph) {
     stage_ = Stage::none;
+    edges_ = -1;
     check(graph, 1);
     if (model_->parameters.energy_head() < 0) bad_argument("this model predicts no energy");
     list_.build(graph, false);
-    list_.measure(graph);
     set_elements(list_, graph.numbers);
     set_systems(&graph, list_.n_local);
+    edges_ = graph.n_edges;
+    start(graph);
+}
+
+void Session::follow(const zoo_graph& graph) {
+    stage_ = Stage::none;
+    if (graph.size != sizeof(zoo_graph) || graph.n_edges != edges_ || graph.n_atoms != list_.n_atoms ||
+        graph.n_local != list_.n_local || (graph.n_edges && !graph.vectors && !graph.positions))
+        bad_argument("zoo_layers_follow needs the atoms and edges of the zoo_layers_begin before it");
+    start(graph);
+}
+
+void Session::start(const zoo_graph& graph) {
+    list_.measure(graph);
     contributions_.assign(model_->parameters.heads.size() * std::size_t(list_.n_local), 0.0);
     gradients_.assign(list_.pairs.size(), Vector{0, 0, 0});
     worker(0).begin(part(list_, 0, 1, &pool_));

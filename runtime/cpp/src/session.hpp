@@ -9,7 +9,7 @@ namespace zoo {
 struct Model {
     Parameters parameters;
     std::unique_ptr<Engine> engine;
-    Model(const Safetensors& file, const Options& options);
+    Model(Safetensors& file, const Options& options);
 };
 
 class Session {
@@ -24,6 +24,7 @@ class Session {
     const Model& model() const { return *model_; }
 
     void begin(const zoo_graph& graph);
+    void follow(const zoo_graph& graph);
     void forward(int layer);
     void energy();
     void reverse(int layer);
@@ -34,6 +35,7 @@ class Session {
     enum class Stage { none, forward, reverse };
     void set_elements(const PairList& list, const int64_t* numbers);
     void set_systems(const zoo_graph* graph, int n_local);
+    void start(const zoo_graph& graph);
     void run(const PairList& list, bool gradients);
     void run_part(const PairList& list, std::size_t worker, int first_system, int last_system, Pool* pool,
                   bool gradients);
@@ -59,6 +61,7 @@ class Session {
     std::vector<Vector> gradients_;           // dE/dr of each pair
     Stage stage_ = Stage::none;
     int layer_ = 0;
+    int64_t edges_ = -1;  // of the graph that follow() may continue, or -1
 };
 
 }  // namespace zoo

@@ -136,6 +136,58 @@ void misuse_is_refused(const std::string& bytes) {
     REQUIRE(zoo_compute(zoo.session, &graph, &results) == ZOO_ERROR_ARGUMENT);
 }
 
+// All layers of a graph without ghosts.
+double run_layers(const Handle& zoo, const zoo_graph& graph, bool follow, std::vector<double>& forces) {
+    double energy = 0;
+    zoo_results results{};
+    results.size = sizeof results;
+    results.energy = &energy;
+    results.forces = forces.data();
+    const int layers = zoo_model_n_layers(zoo.model);
+    zoo::check(follow ? zoo_layers_follow(zoo.session, &graph) : zoo_layers_begin(zoo.session, &graph));
+    for (int l = 0; l < layers; ++l) zoo::check(zoo_layers_forward(zoo.session, l));
+    zoo::check(zoo_layers_energy(zoo.session));
+    for (int l = layers; l-- > 0;) zoo::check(zoo_layers_reverse(zoo.session, l));
+    zoo::check(zoo_layers_end(zoo.session, &results));
+    return energy;
+}
+
+void a_graph_can_be_followed(const std::string& bytes) {
+    Handle zoo(bytes, ZOO_FLOAT64, 2);
+    Box box(4);
+    std::vector<int64_t> centers, neighbors;
+    const int64_t n = int64_t(box.numbers.size());
+    for (int64_t i = 0; i < n; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+            double d2 = 0;
+            for (int64_t k = 0; k < 3; ++k) {
+                const double d = box.positions[std::size_t(3 * j + k)] - box.positions[std::size_t(3 * i + k)];
+                d2 += d * d;
+            }
+            if (i != j && d2 < 5 * 5) centers.push_back(i), neighbors.push_back(j);  // farther than the cutoff, 4
+        }
+    }
+    zoo_graph graph{};
+    graph.size = sizeof graph;
+    graph.n_atoms = graph.n_local = n;
+    graph.n_edges = int64_t(centers.size());
+    graph.n_systems = 1;
+    graph.numbers = box.numbers.data();
+    graph.centers = centers.data(), graph.neighbors = neighbors.data(), graph.positions = box.positions.data();
+    std::vector<double> forces(box.positions.size()), expected(forces.size());
+    REQUIRE(zoo_layers_follow(zoo.session, &graph) == ZOO_ERROR_ARGUMENT);
+    run_layers(zoo, graph, false, forces);
+    for (std::size_t i = 0; i < box.positions.size(); ++i) box.positions[i] += 0.1 * double(i % 5) - 0.2;
+    const double energy = run_layers(zoo, graph, true, forces);
+    REQUIRE(energy == run_layers(zoo, graph, false, expected));
+    REQUIRE(forces == expected);
+    ++graph.n_edges;
+    REQUIRE(zoo_layers_follow(zoo.session, &graph) == ZOO_ERROR_ARGUMENT);
+    --graph.n_edges;
+    box.energy(zoo.session);
+    REQUIRE(zoo_layers_follow(zoo.session, &graph) == ZOO_ERROR_ARGUMENT);
+}
+
 long resident_kilobytes() {
     std::ifstream status("/proc/self/statm");
     long total = 0, resident = 0;
@@ -178,6 +230,7 @@ int main(int argc, char** argv) {
         threads_agree(bytes);
         sessions_share_a_model(bytes);
         misuse_is_refused(bytes);
+        a_graph_can_be_followed(bytes);
     }
     std::puts("ok");
     return 0;

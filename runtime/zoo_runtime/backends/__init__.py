@@ -17,9 +17,12 @@ BACKENDS = {
     "native": "zoo_runtime.backends.native",
     "onnx": "zoo_runtime.backends.onnx",
     "torchscript": "zoo_runtime.backends.torchscript",
+    "aoti": "zoo_runtime.backends.aoti",
 }
 # Those whose file is a program, which could do anything on this machine.
-CODE = ("torchscript",)
+CODE = ("torchscript", "aoti")
+# Those that must be asked for, since they compile for minutes before the first number.
+ASKED = ("aoti",)
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
 
@@ -79,16 +82,17 @@ def choose(
     if threads is not None and threads < 1:
         raise UsageError(f"threads={threads} must be at least 1.")
     reasons = []
-    for name in BACKENDS if backend == "auto" else [backend]:
+    for name in [name for name in BACKENDS if name not in ASKED] if backend == "auto" else [backend]:
         module = importlib.import_module(BACKENDS[name])
         try:
             if reason := module.available():
                 raise BackendUnavailable(reason)
-            if not (release.path / module.FILE).is_file():
-                raise BackendUnavailable(f"the release has no {module.FILE}")
+            file = module.FILES[dtype]
+            if not (release.path / file).is_file():
+                raise BackendUnavailable(f"the release has no {file}")
             if name in CODE and not is_trusted(release):
                 raise BackendUnavailable(
-                    f"{module.FILE} is a program, and is run only from a release that is bundled, signed by a key that "
+                    f"{file} is a program, and is run only from a release that is bundled, signed by a key that "
                     "you trust, or that you vouch for with trust=True (zoo predict --trust)"
                 )
             opened: Backend = module.open_backend(release, device, dtype, threads)

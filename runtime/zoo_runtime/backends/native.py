@@ -17,13 +17,15 @@ import numpy.typing as npt
 from zoo_registry.errors import ModelError, ReleaseInvalid, StructureError, UsageError, ZooError
 from zoo_runtime import keys
 from zoo_runtime.backends import BackendUnavailable
+from zoo_runtime.backends.committee import NativeCommittee
 
 if TYPE_CHECKING:
     from zoo_registry.release import Release
     from zoo_runtime.graph import Graph
 
 FILE = "model.safetensors"
-ABI_VERSION = 1
+FILES = {"float32": FILE, "float64": FILE}
+ABI_VERSION = 2
 SHORTEST = "shortest"
 FLOATS = {"float32": 0, "float64": 1}
 ERRORS: dict[int, type[ZooError]] = {1: UsageError, 2: ReleaseInvalid, 3: StructureError}
@@ -40,6 +42,7 @@ class Options(ctypes.Structure):
         ("filters", ctypes.c_int),
         ("tolerance", ctypes.c_double),
         ("instruction_set", ctypes.c_char_p),
+        ("member", ctypes.c_int),
     ]
 
 
@@ -131,7 +134,9 @@ def available() -> str | None:
     return None
 
 
-def open_backend(release: Release, device: str, dtype: str, threads: int | None = None) -> NativeModel:
+def open_backend(
+    release: Release, device: str, dtype: str, threads: int | None = None
+) -> NativeModel | NativeCommittee:
     """Load a release's weights into the engine.
 
     Args:
@@ -148,7 +153,12 @@ def open_backend(release: Release, device: str, dtype: str, threads: int | None 
         raise BackendUnavailable("it runs on the cpu only")
     if reason := available():
         raise BackendUnavailable(reason)
-    model = NativeModel(release.file(FILE), dtype, threads)
+    path = release.file(FILE)
+    model: NativeModel | NativeCommittee
+    if members := release.metadata.hyperparameters.get("committee"):
+        model = NativeCommittee([NativeModel(path, dtype, threads, member=k) for k in range(members)])
+    else:
+        model = NativeModel(path, dtype, threads)
     if model.metadata != release.file("zoo.json").read_bytes():
         raise ReleaseInvalid(f"{release}: {FILE} holds another zoo.json than the release; fetch the release again.")
     return model
@@ -163,6 +173,7 @@ class NativeModel:
         threads: How many threads compute; default all that this process may use.
         exact: Evaluate SchNet's filter networks instead of their tables.
         instruction_set: ``avx512``, ``avx2`` or ``baseline``; default the best that the machine has.
+        member: Which network of a committee's file, from 0.
 
     Attributes:
         species: Atomic numbers that the model knows, ascending.
@@ -177,6 +188,7 @@ class NativeModel:
         threads: int | None = None,
         exact: bool = False,
         instruction_set: str | None = None,
+        member: int = -1,
     ) -> None:
         if dtype not in FLOATS:
             raise UsageError(f"dtype is {dtype!r}; allowed: {', '.join(FLOATS)}.")
@@ -187,6 +199,7 @@ class NativeModel:
         library.zoo_options_init(ctypes.byref(options))
         options.dtype, options.filters = FLOATS[dtype], int(exact)
         options.instruction_set = instruction_set.encode() if instruction_set else None
+        options.member = member
         self._call("model_load", os.fsencode(path), ctypes.byref(options), ctypes.byref(self._model))
         self.threads = threads or _threads()
         self._call("session_create", self._model, self.threads, ctypes.byref(self._session))
@@ -312,7 +325,11 @@ class NativeModel:
         outputs: dict[str, npt.NDArray] = {}
         for (name, mean, settings), shares in zip(self._heads, results["contributions"], strict=True):
             if name == keys.CHARGES:
-                outputs |= _dipole(shares, numbers, positions, system, s, settings)
+                outputs |= _dipole(shares, _from_center(numbers, positions, system, s), system, s, settings)
+                continue
+            if name == "spatial_extent_weights":
+                away = _from_center(numbers, positions, system, s)
+                outputs[keys.SPATIAL_EXTENT] = _sums(system, shares * (away**2).sum(1), s)
                 continue
             outputs[name] = _sums(system, shares, s)
             if mean:
@@ -328,23 +345,29 @@ class NativeModel:
 
 
 def _dipole(
-    charges: Floats, numbers: npt.NDArray, positions: Floats, system: npt.NDArray, s: int, settings: dict[str, Any]
+    charges: Floats, away: Floats, system: npt.NDArray, s: int, settings: dict[str, Any]
 ) -> dict[str, npt.NDArray]:
     """Return the moment of latent charges about the centre of mass, in e·Å."""
-    from ase.data import atomic_masses
-
-    def sums(vectors: Floats) -> Floats:
-        return np.stack([_sums(system, column, s) for column in vectors.T], axis=1)
-
     if settings.get("charge_correction"):
         charges = charges - (_sums(system, charges, s) / _counts(system, s))[system]
-    masses = atomic_masses[numbers]
-    center = sums(masses[:, None] * positions) / np.maximum(_sums(system, masses, s), 1e-9)[:, None]
-    dipole = sums(charges[:, None] * (positions - center[system]))
+    dipole = _vector_sums(system, charges[:, None] * away, s)
     outputs = {keys.DIPOLE: dipole, keys.CHARGES: charges}
     if settings.get("magnitude"):
         outputs[keys.DIPOLE_MAGNITUDE] = np.sqrt(np.maximum((dipole**2).sum(1), 1e-24))
     return outputs
+
+
+def _from_center(numbers: npt.NDArray, positions: Floats, system: npt.NDArray, s: int) -> Floats:
+    """Return the positions relative to the centre of mass of each system."""
+    from ase.data import atomic_masses
+
+    masses = atomic_masses[numbers]
+    center = _vector_sums(system, masses[:, None] * positions, s) / np.maximum(_sums(system, masses, s), 1e-9)[:, None]
+    return positions - center[system]
+
+
+def _vector_sums(system: npt.NDArray, vectors: Floats, s: int) -> Floats:
+    return np.stack([_sums(system, column, s) for column in vectors.T], axis=1)
 
 
 def _sums(system: npt.NDArray, values: Floats, s: int) -> Floats:

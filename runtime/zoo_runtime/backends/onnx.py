@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs ``model.onnx`` without torch.
+"""ONNX Runtime: runs ``model.onnx`` or ``model-float64.onnx`` without torch.
 
 ONNX Runtime's parallel scatter-add is a race (onnxruntime#18048), so the graph takes, for every index that it sums
 over, a table of what goes into each row. It also fails on empty tensors, so two edges beyond the cutoff, and a triple
@@ -21,7 +21,7 @@ from zoo_runtime import keys
 from zoo_runtime.backends import BackendUnavailable
 from zoo_runtime.graph import Graph, Ints
 
-FILE = "model.onnx"
+FILES = {"float32": "model.onnx", "float64": "model-float64.onnx"}
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 INPUT = re.compile(r"numbers|positions|shifts|system|cell|edges(_[01]_slots)?|triples(_[012]_slots)?")
@@ -35,11 +35,10 @@ def available() -> str | None:
 
 
 def open_backend(release: Release, device: str = "auto", dtype: str = "float32", threads: int | None = None) -> Onnx:
-    """Open ``model.onnx``; arguments and errors as `zoo_runtime.backends.choose`."""
+    """Open the graph; arguments and errors as `zoo_runtime.backends.choose`."""
     import onnxruntime
 
-    if dtype != release.metadata.dtype:
-        raise BackendUnavailable(f"{FILE} holds {release.metadata.dtype} only")
+    file = FILES[dtype]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Higher levels take longer to start and gain nothing on these graphs.
@@ -52,16 +51,16 @@ def open_backend(release: Release, device: str = "auto", dtype: str = "float32",
         raise BackendUnavailable("this onnxruntime has no CUDA; pip install 'atomzoo[gpu]' in its place")
     providers = [CUDA, CPU] if cuda and device != "cpu" else [CPU]
     try:
-        session = onnxruntime.InferenceSession(str(release.file(FILE)), options, providers)
+        session = onnxruntime.InferenceSession(str(release.file(file)), options, providers)
     except Exception as error:  # its errors share no base class
-        raise ReleaseInvalid(f"{FILE} of {release} cannot be loaded ({_text(error)}); fetch it again.") from error
+        raise ReleaseInvalid(f"{file} of {release} cannot be loaded ({_text(error)}); fetch it again.") from error
     provider = session.get_providers()[0]
     if device == "cuda" and provider != CUDA:
         raise BackendUnavailable("onnxruntime could not start on CUDA; check the driver and the CUDA version")
     if session.get_modelmeta().custom_metadata_map.get(METADATA, "").encode() != release.file(METADATA).read_bytes():
-        raise ReleaseInvalid(f"{FILE} of {release} carries another {METADATA}; export the release again.")
+        raise ReleaseInvalid(f"{file} of {release} carries another {METADATA}; export the release again.")
     if unknown := [value.name for value in session.get_inputs() if not INPUT.fullmatch(value.name)]:
-        raise ReleaseInvalid(f"{FILE} of {release} asks for {', '.join(unknown)}; install a newer atomzoo.")
+        raise ReleaseInvalid(f"{file} of {release} asks for {', '.join(unknown)}; install a newer atomzoo.")
     where = provider.removesuffix("ExecutionProvider")
     return Onnx(session, release.metadata.cutoff, f"onnxruntime {onnxruntime.__version__}, {where}, {dtype}")
 

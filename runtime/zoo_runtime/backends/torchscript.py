@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from typing import Any
 
@@ -11,14 +10,16 @@ import numpy.typing as npt
 from zoo_registry.errors import ReleaseInvalid, StructureError
 from zoo_registry.release import METADATA, Release
 from zoo_runtime.backends import BackendUnavailable
+from zoo_runtime.backends.versions import missing, untested
 from zoo_runtime.graph import Graph
 
 FILE = "model.pt"
+FILES = {"float32": FILE, "float64": FILE}
 
 
 def available() -> str | None:
     """Return None where torch is installed, else what to do."""
-    return None if importlib.util.find_spec("torch") else "torch is not installed; pip install 'torch>=2.6,<2.14'"
+    return missing()
 
 
 def open_backend(
@@ -40,7 +41,9 @@ def open_backend(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
             module = torch.jit.load(release.file(FILE), map_location=device, _extra_files=extra)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, NotImplementedError) as error:
+        if reason := untested():  # TorchScript is deprecated, and may be gone
+            raise BackendUnavailable(f"{reason} ({_cause(error)})") from error
         raise ReleaseInvalid(f"torch cannot load {FILE} of {release}: {_cause(error)}") from error
     document: Any = extra[METADATA]  # torch replaces the text by bytes
     if document != release.file(METADATA).read_bytes():
@@ -74,7 +77,9 @@ class TorchScript:
 
         tensors = {name: torch.as_tensor(a, device=self._device) for name, a in graph.tensors().items()}
         try:
-            outputs = self._module(tensors)
+            # The optimiser takes a hundred times the first calls' own time, and gains nothing that could be measured.
+            with torch.jit.optimized_execution(False):
+                outputs = self._module(tensors)
         except RuntimeError as error:  # torch raises it for everything, lack of memory among it
             raise StructureError(f"torch failed on {graph}: {_cause(error)}") from error
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}

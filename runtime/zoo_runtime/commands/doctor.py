@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -29,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def doctor(as_json: Json = False) -> None:
     """Show what is installed, which back ends work here and why others do not, and where models are kept.
 
-    Each back end runs a bundled model on water. The exit code is 3 if none can.
+    Each back end runs a bundled model on water. The exit code is 3 if none can. Example: zoo doctor --json
     """
     import zoo_registry
 
@@ -41,6 +42,7 @@ def doctor(as_json: Json = False) -> None:
         "packages": {name: _version(name) for name in PACKAGES},
         "backends": _backends(),
         "gpu": _gpu(),
+        "lammps": _lammps(),
         "models": _models(),
     }
     if as_json:
@@ -64,15 +66,18 @@ def _version(package: str) -> str | None:
 def _backends() -> dict[str, str]:
     from ase.build import molecule
 
-    from zoo_runtime.backends import BACKENDS
+    from zoo_runtime.backends import ASKED, BACKENDS
     from zoo_runtime.model import load
 
     release = next(iter(_bundled().values()), None)
     if release is None:
         return dict.fromkeys(BACKENDS, "not tried: there is no bundled model")
     found = {}
-    for name in BACKENDS:
+    for name, module in BACKENDS.items():
         try:
+            if name in ASKED and not importlib.import_module(module).available():
+                found[name] = "can compile, when asked for, a release that was exported for it"
+                continue
             model = load(release, backend=name)
             energy = model.predict(molecule("H2O")).energy
             found[name] = f"works: {model.backend.description}; water has {energy:.4f} eV by {model.metadata.name}"
@@ -105,6 +110,14 @@ def _gpu() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"nvidia-smi does not answer ({error})"
     return "; ".join(done.stdout.split("\n")).strip("; ") or f"nvidia-smi finds none ({done.stderr.strip()[:100]})"
+
+
+def _lammps() -> str:
+    """Where the plugin is, by the variable with which LAMMPS finds it."""
+    folders = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(os.pathsep)
+    plugins = [str(path) for folder in folders if folder for path in sorted(Path(folder).glob("zooplugin.*"))]
+    program = shutil.which("lmp") or "no program lmp"
+    return f"{program}; plugin: {', '.join(plugins) or 'none in LAMMPS_PLUGIN_PATH'}"
 
 
 def _models() -> dict[str, str]:

@@ -26,7 +26,10 @@ def lock(
     hub: Hub = None,
     output: Annotated[Path, typer.Option(help="The lock file; zoo pull --locked reads it.")] = Path("zoo.lock"),
 ) -> None:
-    """Write down exactly which models an environment uses: version, commit and sha256 of every file."""
+    """Write down exactly which models an environment uses: version, commit and sha256 of every file.
+
+    Example: zoo lock schnet-qm9 hf://owner/repo
+    """
     from zoo_registry.lock import describe, write_lock
     from zoo_registry.store import hub_of, origin, resolve
 
@@ -48,7 +51,10 @@ def bundle(
     hub: Hub = None,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("zoo-bundle.tar"),
 ) -> None:
-    """Write models into one file, to be carried to a machine without network: zoo import FILE."""
+    """Write models into one file, to be carried to a machine without network: zoo import FILE.
+
+    Example: zoo bundle schnet-qm9 output=models.tar
+    """
     from zoo_registry.archive import namespace_of, write_archive
     from zoo_registry.store import cache_folder, resolve
 
@@ -60,7 +66,10 @@ def bundle(
 def import_bundle(
     file: Annotated[Path, typer.Argument(help="What zoo bundle wrote.", exists=True, dir_okay=False)],
 ) -> None:
-    """Put the models of a bundle into the cache, each verified as if it came from a hub."""
+    """Put the models of a bundle into the cache, each verified as if it came from a hub.
+
+    Example: zoo import models.tar
+    """
     from zoo_registry.archive import read_archive
     from zoo_registry.store import cache_folder
 
@@ -71,7 +80,10 @@ def import_bundle(
 def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Remove all versions but the newest of each model.")] = False,
 ) -> None:
-    """Show what is in the cache and how large it is."""
+    """Show what is in the cache and how large it is.
+
+    Example: zoo cache prune=true
+    """
     from zoo_registry.cache import contents
     from zoo_registry.cache import prune as prune_cache
     from zoo_registry.store import cache_folder

@@ -16,8 +16,10 @@ from zoo_runtime.commands.simulation import (
     Hub,
     Json,
     ModelName,
+    Strict,
     Threads,
     check_apart,
+    errors_told,
     last_structure,
     live_line,
     print_facts,
@@ -56,6 +58,7 @@ def md(
     dtype: Dtype = "float32",
     threads: Threads = None,
     hub: Hub = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Run molecular dynamics: zoo md model=schnet-rmd17-ethanol mol.xyz ensemble=langevin temperature=300 steps=10000.
@@ -65,10 +68,10 @@ def md(
     from zoo_runtime.model import load
     from zoo_runtime.simulate.dynamics import molecular_dynamics
 
-    check_apart(file=file, trajectory=trajectory, log=log)
-    structure = last_structure(file)
-    loaded = load(model, backend, device, dtype, hub, threads)
-    with live_line() as show, warnings_on_stderr():
+    with errors_told(as_json, file=file, model=model), live_line() as show, warnings_on_stderr():
+        check_apart(file=file, trajectory=trajectory, log=log)
+        structure = last_structure(file)
+        loaded = load(model, backend, device, dtype, hub, threads, strict=strict)
         done = molecular_dynamics(
             loaded,
             structure,
@@ -114,6 +117,8 @@ def _facts(done: Dynamics) -> list[tuple[str, str]]:
 
 
 def _record(done: Dynamics) -> dict[str, Any]:
+    from zoo_runtime.prediction import described
+
     return {
         "first_step": done.first_step,
         "steps": done.steps,
@@ -124,5 +129,5 @@ def _record(done: Dynamics) -> dict[str, Any]:
         "speed": quantity(done.speed, "ns/day"),
         "trajectory": str(done.trajectory),
         "log": str(done.log),
-        "warnings": done.warnings,
+        "warnings": described(done.warnings),
     }

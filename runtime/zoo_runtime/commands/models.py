@@ -36,7 +36,10 @@ def list_models(
     hub: Hub = None,
     remote: Annotated[bool, typer.Option("--remote", help="Only what the hub has.")] = False,
 ) -> None:
-    """List the models of this machine and of a hub, with their test errors."""
+    """List the models of this machine and of a hub, with their test errors.
+
+    Example: zoo list hub=hf://owner/repo
+    """
     from zoo_registry.listing import list_releases
 
     entries = list_releases(hub, remote)
@@ -81,7 +84,10 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print zoo.json as it is.")] = False,
     card: Annotated[bool, typer.Option("--card", help="Show the model card.")] = False,
 ) -> None:
-    """Show what a model is, what it was trained on, how good it is and what would run it here."""
+    """Show what a model is, what it was trained on, how good it is and what would run it here.
+
+    Example: zoo info schnet-qm9
+    """
     from zoo_registry.release import METADATA
     from zoo_registry.store import resolve
 
@@ -103,7 +109,10 @@ def pull(
     locked: Annotated[bool, typer.Option("--locked", help="Exactly what the lock file says.")] = False,
     lock: Annotated[Path, typer.Option(help="The lock file.")] = Path("zoo.lock"),
 ) -> None:
-    """Fetch a model from a hub into the cache, verified, and print where it is."""
+    """Fetch a model from a hub into the cache, verified, and print where it is.
+
+    Example: zoo pull hf://owner/repo@1.0.0
+    """
     from zoo_registry.lock import read_lock
     from zoo_registry.store import pull as pull_release
     from zoo_registry.store import pull_locked

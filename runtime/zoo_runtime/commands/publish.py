@@ -27,7 +27,10 @@ def publish(
     sign: Annotated[Path | None, typer.Option(help="Sign it first with this private key (PEM).")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run its TorchScript too when it is verified.")] = False,
 ) -> None:
-    """Verify a release and put it on a hub, where this version of it then never changes."""
+    """Verify a release and put it on a hub, where this version of it then never changes.
+
+    Example: zoo publish releases/my-model/1.0.0 hub=hf://owner/repo
+    """
     from zoo_registry.release import open_release
     from zoo_registry.signing import sign as sign_release
     from zoo_registry.store import publish as publish_release
@@ -47,7 +50,10 @@ def yank(
     reason: Annotated[str, typer.Option(help="What is wrong with it; whoever fetches it is told.")],
     hub: Hub = None,
 ) -> None:
-    """Take a version back: its bytes stay, but only who names the version still gets it, with the reason."""
+    """Take a version back: its bytes stay, but only who names the version still gets it, with the reason.
+
+    Example: zoo yank my-model@1.0.0 hub=hf://owner/repo reason="wrong unit"
+    """
     from zoo_registry.store import yank as yank_release
 
     yank_release(model, reason, hub)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from zoo_runtime.commands.simulation import (
     Hub,
     Json,
     ModelName,
+    Strict,
     Threads,
     check_suffix,
     live_line,
@@ -26,7 +28,7 @@ from zoo_runtime.commands.simulation import (
 
 if TYPE_CHECKING:
     from zoo_runtime.frames import Frame
-    from zoo_runtime.model import Model
+    from zoo_runtime.report import Source
     from zoo_runtime.simulate.relaxation import Relaxation
 
 TITLES = ("file", "frame", "formula", "steps", "converged", "energy (eV)", "change (eV)", "max |force| (eV/Å)")
@@ -54,27 +56,31 @@ def relax(
     dtype: Dtype = "float32",
     threads: Threads = None,
     hub: Hub = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Relax structures to an energy minimum: zoo relax model=schnet-rmd17-ethanol mol.xyz output=relaxed.extxyz."""
     from zoo_runtime.frames import read_frames
     from zoo_runtime.model import load
-    from zoo_runtime.output import check_output, open_output
-    from zoo_runtime.report import footnote
+    from zoo_runtime.output import check_output, command_of, open_output
+    from zoo_runtime.report import footnote, sources
     from zoo_runtime.simulate.relaxation import relax as relax_one
     from zoo_runtime.table import print_rows
 
     check_suffix("output", output, (".extxyz", ".xyz"))
     check_output(output, files)
-    loaded = load(model, backend, device, dtype, hub, threads)
-    names = list(loaded.metadata.outputs)
+    loaded = load(model, backend, device, dtype, hub, threads, strict=strict)
+    told = sources([loaded], [list(loaded.metadata.outputs)])
+    options = {"fmax": fmax, "steps": steps, "cell": cell, "optimizer": optimizer, "dtype": dtype, "strict": strict}
     rows: list[list[str]] = []
     failed = False
     with ExitStack() as stack:
         show = stack.enter_context(live_line())
         stack.enter_context(warnings_on_stderr(show=False))
-        write = stack.enter_context(open_output(output, loaded.metadata, loaded.backend.name, names))
-        for frame in read_frames(files):
+        file = stack.enter_context(open_output(output, told, command_of(files, told, **options)))
+        if file.done:
+            typer.echo(f"zoo: {output}: goes on after {file.done:,} structures of a run that was stopped", err=True)
+        for frame in read_frames(files, file.start):
             place = f"{frame.file}, frame {frame.index}"
             try:
                 if isinstance(frame.structure, ZooError):
@@ -89,13 +95,14 @@ def relax(
                     raise
                 result = error
             failed |= _tell(place, result)
-            write(*_written(frame, result))
+            written, prediction = _written(frame, result)
+            file.write(written, [prediction])
             if as_json:
-                typer.echo(json.dumps(_record(loaded, frame, result), ensure_ascii=False))
+                typer.echo(json.dumps(_record(told[0], frame, result), ensure_ascii=False))
             rows.append(_row(frame, result))
     if not as_json:
         print_rows(TITLES, rows)
-        typer.echo(f"{footnote(loaded.metadata, names)}\nbackend: {loaded.backend.description}\nwritten: {output}")
+        typer.echo(f"{footnote(told[0])}\nbackend: {loaded.backend.description}\nwritten: {output}")
     if failed:
         raise typer.Exit(1)
 
@@ -113,11 +120,9 @@ def _tell(place: str, result: Relaxation | ZooError) -> bool:
 
 
 def _written(frame: Frame, result: Relaxation | ZooError) -> tuple[Frame, Any]:
-    from zoo_runtime.frames import Frame
-
     if isinstance(result, ZooError):
         return frame, result
-    return Frame(frame.file, frame.index, result.atoms), result.prediction
+    return replace(frame, structure=result.atoms), result.prediction
 
 
 def _row(frame: Frame, result: Relaxation | ZooError) -> list[str]:
@@ -134,10 +139,11 @@ def _row(frame: Frame, result: Relaxation | ZooError) -> list[str]:
     ]
 
 
-def _record(model: Model, frame: Frame, result: Relaxation | ZooError) -> dict[str, Any]:
+def _record(model: Source, frame: Frame, result: Relaxation | ZooError) -> dict[str, Any]:
     from zoo_runtime.report import record
 
-    told = record(*_written(frame, result), model.metadata, model.backend.name, list(model.metadata.outputs))
+    written, prediction = _written(frame, result)
+    told = record(written, [prediction], [model])
     if isinstance(result, ZooError):
         return told
     return told | {
@@ -146,6 +152,5 @@ def _record(model: Model, frame: Frame, result: Relaxation | ZooError) -> dict[s
         "energy_change": quantity(result.energy_change, "eV"),
         "largest_force": quantity(result.largest_force, "eV/Å"),
         "positions": quantity(result.atoms.positions.tolist(), "Å"),
-        "warnings": result.warnings,
         "cell": quantity(result.atoms.cell.tolist(), "Å"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_registry.errors import StructureError, UsageError
+from zoo_registry.errors import StructureError, UsageError, ZooError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,11 +29,18 @@ File = Annotated[
     ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="name, name@version, or the path of a release.")]
-Backend = Annotated[str, typer.Option(help="auto, native, onnx or torchscript.")]
+Backend = Annotated[str, typer.Option(help="auto, native, onnx, torchscript or aoti.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
 Hub = Annotated[str | None, typer.Option(help="Folder or file:// URL of a hub.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse structures unlike the training data, instead of warning.")
+]
+Dipole = Annotated[
+    str | None,
+    typer.Option(help="A model with a dipole, for infrared intensities.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -87,6 +95,25 @@ def check_apart(**paths: Path | None) -> None:
         other = seen.setdefault(path.resolve(), option)
         if other != option:
             raise UsageError(f"{option}={path} is the same file as {other}; choose another name.")
+
+
+@contextmanager
+def errors_told(as_json: bool, **place: Any) -> Iterator[None]:
+    """Print what goes wrong as a JSON object too, where JSON is asked for.
+
+    Args:
+        as_json: Whether it is.
+        place: What the object says beside the error.
+    """
+    from zoo_runtime.report import described_error
+
+    try:
+        yield
+    except ZooError as error:
+        if as_json:
+            told = {name: str(value) for name, value in place.items()} | {"error": described_error(error)}
+            typer.echo(json.dumps(told, ensure_ascii=False))
+        raise
 
 
 @contextmanager

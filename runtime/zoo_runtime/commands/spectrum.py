@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo_runtime.commands.simulation import Json, check_suffix, print_facts, quantity, writing
+from zoo_runtime.commands.simulation import (
+    Backend,
+    Device,
+    Dipole,
+    Dtype,
+    Hub,
+    Json,
+    Strict,
+    Threads,
+    check_apart,
+    check_suffix,
+    errors_told,
+    print_facts,
+    quantity,
+    writing,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,21 +54,33 @@ def spectrum(
     frame_time: Annotated[
         float | None, typer.Option(help="fs between structures; a trajectory of zoo md says it.", show_default=False)
     ] = None,
+    dipole: Dipole = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    hub: Hub = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Vibrational density of states, and infrared where there are dipoles: zoo spectrum md.traj plot=spectrum.png."""
     from zoo_runtime.simulate.plot import plot_spectrum
     from zoo_runtime.simulate.spectra import spectrum as compute
 
-    check_suffix("output", output, (".csv",))
-    if plot:
-        check_suffix("plot", plot, (".png", ".svg", ".pdf"))
-    found = compute(_structures(trajectory, skip), frame_time, resolution, maximum)
-    with writing(output) as temporary:
-        _write(found, temporary)
-    if plot:
-        with writing(plot) as temporary:
-            plot_spectrum(found, temporary)
+    with errors_told(as_json, file=trajectory):
+        check_suffix("output", output, (".csv",))
+        check_apart(trajectory=trajectory, output=output, plot=plot)
+        if plot:
+            check_suffix("plot", plot, (".png", ".svg", ".pdf"))
+        structures = _structures(trajectory, skip)
+        if dipole:
+            structures = _with_dipoles(structures, dipole, backend, device, dtype, hub, threads, strict)
+        found = compute(structures, frame_time, resolution, maximum)
+        with writing(output) as temporary:
+            _write(found, temporary)
+        if plot:
+            with writing(plot) as temporary:
+                plot_spectrum(found, temporary)
     if as_json:
         told = {
             "file": str(trajectory),
@@ -85,6 +112,25 @@ def _structures(file: Path, skip: int) -> Iterator[Atoms]:
             raise frame.structure
         if frame.index >= skip:
             yield frame.structure
+
+
+def _with_dipoles(
+    structures: Iterator[Atoms],
+    dipole: str,
+    backend: str,
+    device: str,
+    dtype: str,
+    hub: str | None,
+    threads: int | None,
+    strict: bool,
+) -> Iterator[Atoms]:
+    from zoo_runtime.model import load
+    from zoo_runtime.simulate.checks import need_dipole
+    from zoo_runtime.simulate.infrared import with_dipoles
+
+    model = load(dipole, backend, device, dtype, hub, threads, strict=strict)
+    need_dipole(model)
+    return with_dipoles(model, structures)
 
 
 def _numbers(peaks: list[float]) -> str:

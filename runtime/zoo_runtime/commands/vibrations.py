@@ -11,14 +11,17 @@ import typer
 from zoo_runtime.commands.simulation import (
     Backend,
     Device,
+    Dipole,
     Dtype,
     File,
     Hub,
     Json,
     ModelName,
+    Strict,
     Threads,
     check_apart,
     check_suffix,
+    errors_told,
     last_structure,
     print_facts,
     quantity,
@@ -47,11 +50,13 @@ def vibrations(
     output: Annotated[
         Path | None, typer.Option(help="Modes as an animation, one after another: .extxyz, .xyz or .traj.")
     ] = None,
+    dipole: Dipole = None,
     backend: Backend = "auto",
     device: Device = "auto",
     dtype: Dtype = "float32",
     threads: Threads = None,
     hub: Hub = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Frequencies and zero-point energy, after relaxation: zoo vibrations model=schnet-rmd17-ethanol mol.xyz."""
@@ -61,13 +66,16 @@ def vibrations(
     from zoo_runtime.simulate.normal_modes import animate
     from zoo_runtime.simulate.normal_modes import vibrations as compute
 
-    if output:
-        check_suffix("output", output, (".extxyz", ".xyz", ".traj"))
-        check_apart(file=file, output=output)
-    structure = last_structure(file)
-    loaded = load(model, backend, device, dtype, hub, threads)
-    with warnings_on_stderr(show=False):
-        found = compute(loaded, structure, relaxed, fmax, displacement, temperature, pressure, symmetry_number)
+    with errors_told(as_json, file=file, model=model), warnings_on_stderr(show=False):
+        if output:
+            check_suffix("output", output, (".extxyz", ".xyz", ".traj"))
+            check_apart(file=file, output=output)
+        structure = last_structure(file)
+        loaded = load(model, backend, device, dtype, hub, threads, strict=strict)
+        of_dipoles = load(dipole, backend, device, dtype, hub, threads, strict=strict) if dipole else None
+        found = compute(
+            loaded, structure, relaxed, fmax, displacement, temperature, pressure, symmetry_number, of_dipoles
+        )
     for warning in found.warnings:
         typer.echo(f"zoo: {file}: warning: {warning}", err=True)
     if output:
@@ -80,7 +88,8 @@ def vibrations(
         return
     for number, frequency in enumerate(found.frequencies, 1):
         text = f"{-frequency:10.1f}i" if frequency < 0 else f"{frequency:10.1f}"
-        typer.echo(f"mode {number:>4}{text} cm⁻¹")
+        infrared = "" if found.intensities is None else f"{found.intensities[number - 1]:10.1f} km/mol"
+        typer.echo(f"mode {number:>4}{text} cm⁻¹{infrared}")
     print_facts(_facts(found))
     typer.echo(f"backend: {loaded.backend.description}")
 
@@ -102,11 +111,14 @@ def _facts(found: Vibrations) -> list[tuple[str, str]]:
 
 
 def _record(found: Vibrations) -> dict[str, Any]:
+    from zoo_runtime.prediction import described
+
     gas = found.thermochemistry
     return {
         "energy": quantity(found.energy, "eV"),
         "largest_force": quantity(found.largest_force, "eV/Å"),
         "frequencies": quantity(found.frequencies.tolist(), "cm⁻¹") | {"note": "negative: imaginary"},
+        "intensities": None if found.intensities is None else quantity(found.intensities.tolist(), "km/mol"),
         "modes": quantity(found.modes.tolist(), "u^(-1/2)"),
         "zero_point_energy": quantity(found.zero_point_energy, "eV"),
         "positions": quantity(found.atoms.positions.tolist(), "Å"),
@@ -119,5 +131,5 @@ def _record(found: Vibrations) -> dict[str, Any]:
             "entropy": quantity(gas.entropy, "eV/K"),
             "gibbs_energy": quantity(gas.gibbs_energy, "eV"),
         },
-        "warnings": found.warnings,
+        "warnings": described(found.warnings),
     }

@@ -23,6 +23,19 @@ def need_forces(model: Model) -> None:
         )
 
 
+def need_dipole(model: Model) -> None:
+    """Refuse a model that has no dipole.
+
+    Raises:
+        ModelError: It has not; says what it has.
+    """
+    if keys.DIPOLE not in model.metadata.outputs:
+        raise ModelError(
+            f"{model.metadata.name} predicts {', '.join(model.metadata.outputs)} and no dipole; give dipole= a model "
+            "that has one."
+        )
+
+
 def need_positive(**numbers: float) -> None:
     """Refuse what is not a finite number above zero.
 

@@ -7,8 +7,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +17,17 @@ import numpy as np
 from zoo_registry.errors import ModelError, StructureError, UsageError, close_matches
 from zoo_registry.units import GPA
 from zoo_runtime import keys
+from zoo_runtime.checks import check_structure
 from zoo_runtime.model import Model
+from zoo_runtime.prediction import PredictionWarning
 from zoo_runtime.simulate.checks import need_forces, need_positive
-from zoo_runtime.simulate.constraints import same_constraints
 from zoo_runtime.simulate.log import Averages, Row, open_log, read_log
-from zoo_runtime.simulate.rigid import rigid_motions, without_rigid_motion
+from zoo_runtime.simulate.trajectory import INFO, beginning, count_degrees, last_frame, write_first, writing
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 ENSEMBLES = ("nve", "langevin", "npt")
-INFO = "zoo_md"  # in atoms.info of every frame: all that a run needs, beside the frame, to go on from there
 BAROSTAT_TIME = 1000.0  # fs
 
 
@@ -81,7 +80,7 @@ class Dynamics:
     energy: float
     drift: float | None
     speed: float
-    warnings: list[str]
+    warnings: list[PredictionWarning]
 
 
 def molecular_dynamics(
@@ -103,9 +102,8 @@ def molecular_dynamics(
 
     Velocities are those of ``atoms`` where it has any; else they are drawn from a Maxwell-Boltzmann distribution. In
     NVE the motion of the system as a whole is taken out, does not count in the temperature, and a temperature that is
-    given draws new velocities. Random numbers depend on the seed and the step only, so a run that was stopped and went
-    on is bit for bit the run that was not, where forces depend on nothing but the structure. The native backend sums in
-    the order of a neighbour list that it keeps for some steps; there the two agree to rounding, until chaos parts them.
+    given draws new velocities. Random numbers depend on seed and step only, and no neighbour list is kept beyond
+    a frame, so a run that was stopped and went on with as many threads is bit for bit the run that was not.
 
     Args:
         model: A loaded model with forces.
@@ -148,23 +146,25 @@ def molecular_dynamics(
     path = Path(trajectory)
     log = path.with_suffix(".csv") if log is None else Path(log)
     kelvin = 300.0 if temperature is None else temperature
-    with _writing(path, log):
-        current = _last_frame(path, atoms, options)
+    with writing(path, log):
+        current = last_frame(path, atoms, options)
         new = current is None
         if current is None:
             if next(read_log(log, before=sys.maxsize), None):
                 raise UsageError(f"log={log} belongs to another run; delete it, or choose another log=.")
-            current = _start(atoms, ensemble, kelvin, redraw=temperature is not None, seed=seed)
+            check_structure(atoms, model.metadata)  # before anything is made of coordinates that may be no numbers
+            current = beginning(atoms, ensemble, kelvin, redraw=temperature is not None, seed=seed)
             current.info[INFO] = {**options, "step": 0}
         first = current.info[INFO]["step"]
         if first > steps:
             raise UsageError(f"trajectory={path} has {first} steps already, more than steps={steps}.")
         current.calc = model.calculator()
-        degrees = _degrees(current, ensemble)
-        told: dict[str, str] = {}
+        current.calc.keep_list = False
+        degrees = count_degrees(current, ensemble)
+        told: dict[str, PredictionWarning] = {}
         row = _row(current, degrees, options, told)
         if new:
-            _write_first(path, current)
+            write_first(path, current)
         averages = Averages(len(current))
         for old in read_log(log, before=first):
             averages.add(old)
@@ -231,33 +231,6 @@ def _check(model: Model, atoms: Atoms, options: dict[str, Any], steps: int) -> N
             )
 
 
-def _start(atoms: Atoms, ensemble: str, kelvin: float, redraw: bool, seed: int) -> Atoms:
-    """Copy with velocities."""
-    from ase.units import kB
-
-    start = atoms.copy()
-    draw = _draws(atoms, ensemble, redraw)
-    if draw:
-        random = np.random.default_rng([seed, 0]).standard_normal((len(start), 3))
-        start.set_momenta(random * np.sqrt(start.get_masses() * kB * kelvin)[:, None])
-    if ensemble == "nve":
-        start.set_momenta(without_rigid_motion(start, start.get_momenta()))
-        kinetic = start.get_kinetic_energy()
-        if draw and kinetic:
-            start.set_momenta(start.get_momenta() * np.sqrt(_degrees(start, ensemble) * kB * kelvin / 2 / kinetic))
-    return start
-
-
-def _draws(atoms: Atoms, ensemble: str, redraw: bool) -> bool:
-    return not atoms.has("momenta") or (ensemble == "nve" and redraw)
-
-
-def _degrees(atoms: Atoms, ensemble: str) -> int:
-    """How many degrees of freedom hold kinetic energy."""
-    rigid = rigid_motions(atoms).shape[1] if ensemble == "nve" else 0
-    return max(int(atoms.get_number_of_degrees_of_freedom()) - rigid, 0)
-
-
 def _integrator(atoms: Atoms, options: dict[str, Any], kelvin: float) -> Any:
     from ase.md.langevinbaoab import LangevinBAOAB
     from ase.md.verlet import VelocityVerlet
@@ -295,7 +268,8 @@ def _barostat(run: Any) -> dict[str, float]:
 
 def _advance(run: Any, interval: int, step: int, path: Path) -> None:
     try:
-        for _ in range(interval):
+        for left in reversed(range(interval)):
+            run.atoms.calc.keep_list = left > 0  # a frame must say all that follows from it
             run.step()
     except StructureError as error:
         raise StructureError(
@@ -304,7 +278,9 @@ def _advance(run: Any, interval: int, step: int, path: Path) -> None:
         ) from error
 
 
-def _row(atoms: Atoms, degrees: int, options: dict[str, Any], told: dict[str, str], step: int | None = None) -> Row:
+def _row(
+    atoms: Atoms, degrees: int, options: dict[str, Any], told: dict[str, PredictionWarning], step: int | None = None
+) -> Row:
     """Figures of now; keeps the first warning of each kind."""
     from ase.units import kB
 
@@ -325,67 +301,3 @@ def _row(atoms: Atoms, degrees: int, options: dict[str, Any], told: dict[str, st
         pressure=pressure,
         volume=volume,
     )
-
-
-def _last_frame(path: Path, atoms: Atoms, options: dict[str, Any]) -> Atoms | None:
-    """Where the run stopped; None where there is no file yet."""
-    from ase.io.trajectory import TrajectoryReader
-
-    if not path.exists():
-        return None
-    other = "delete it, or choose another trajectory="
-    try:
-        with TrajectoryReader(path) as frames:
-            start, last = frames[0], frames[-1]
-    except Exception as error:  # the reader raises whatever comes
-        raise UsageError(f"trajectory={path} is there and cannot be read as an ASE .traj file; {other}.") from error
-    old = last.info.get(INFO)
-    if not isinstance(old, dict):
-        raise UsageError(f"trajectory={path} is there and was not written by zoo md; {other}.")
-    changed = [
-        f"{name}={old.get(name)} there, {value} now" for name, value in options.items() if old.get(name) != value
-    ]
-    if changed:
-        raise UsageError(f"trajectory={path} is of a run with other options ({'; '.join(changed)}); {other}.")
-    differing = _differing(start, atoms, options)
-    if differing:
-        raise UsageError(f"trajectory={path} began at another structure (other {', '.join(differing)}); {other}.")
-    last.info = {**{key: value for key, value in atoms.info.items() if key != INFO}, INFO: old}
-    return last
-
-
-def _differing(first: Atoms, atoms: Atoms, options: dict[str, Any]) -> list[str]:
-    """In what the first frame of a run is not the structure that this call begins at."""
-    if not np.array_equal(first.numbers, atoms.numbers):
-        return ["atoms"]
-    same = {
-        "positions": np.array_equal(first.positions, atoms.positions),
-        "cell": np.array_equal(first.cell.array, atoms.cell.array),
-        "pbc": np.array_equal(first.pbc, atoms.pbc),
-        "masses": np.array_equal(first.get_masses(), atoms.get_masses()),
-        "constraints": same_constraints(first, atoms),
-    }
-    redraw = options["temperature"] is not None
-    if all(same.values()) and not _draws(atoms, options["ensemble"], redraw):
-        momenta = _start(atoms, options["ensemble"], 0.0, redraw, options["seed"]).get_momenta()
-        same["momenta"] = np.allclose(first.get_momenta(), momenta, rtol=1e-9, atol=1e-9)
-    return [name for name, equal in same.items() if not equal]
-
-
-def _write_first(path: Path, atoms: Atoms) -> None:
-    from ase.io.trajectory import TrajectoryWriter
-
-    temporary = path.with_name(f".{path.name}.part")
-    with TrajectoryWriter(temporary, "w") as frames:
-        frames.write(atoms)
-    temporary.replace(path)
-
-
-@contextmanager
-def _writing(path: Path, log: Path) -> Iterator[None]:
-    if path.suffix != ".traj":
-        raise UsageError(f"trajectory={path} must end in .traj, the format of ASE that loses no digit.")
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"{path} or {log} cannot be written ({error.strerror}); choose another place.") from error

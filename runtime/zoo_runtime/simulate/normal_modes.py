@@ -11,7 +11,9 @@ import numpy.typing as npt
 from zoo_registry.errors import StructureError
 from zoo_runtime import keys
 from zoo_runtime.model import Model
-from zoo_runtime.simulate.checks import need_forces, need_positive
+from zoo_runtime.prediction import PredictionWarning
+from zoo_runtime.simulate.checks import need_dipole, need_forces, need_positive
+from zoo_runtime.simulate.infrared import displaced, infrared_intensities
 from zoo_runtime.simulate.relaxation import relax
 from zoo_runtime.simulate.rigid import rigid_motions
 
@@ -53,6 +55,7 @@ class Vibrations:
         energy: eV, of this structure.
         frequencies: [k] cm⁻¹, ascending; an imaginary one is a negative number.
         modes: [k, n, 3] displacements in u^(-1/2): the sum of m·x² is 1.
+        intensities: [k] km/mol, infrared; None without dipoles, and for periodic systems.
         zero_point_energy: eV, of the real modes.
         largest_force: eV/Å, what was left on an atom.
         thermochemistry: None for a periodic or a constrained system and where a mode is imaginary,
@@ -65,11 +68,12 @@ class Vibrations:
     energy: float
     frequencies: npt.NDArray[np.float64]
     modes: npt.NDArray[np.float64]
+    intensities: npt.NDArray[np.float64] | None
     zero_point_energy: float
     largest_force: float
     thermochemistry: Thermochemistry | None
     data: VibrationsData
-    warnings: list[str]
+    warnings: list[PredictionWarning]
 
 
 def vibrations(
@@ -81,6 +85,7 @@ def vibrations(
     temperature: float = 298.15,
     pressure: float = 101325.0,
     symmetry_number: int = 1,
+    dipole: Model | None = None,
 ) -> Vibrations:
     """Compute harmonic frequencies by central differences of the forces.
 
@@ -96,11 +101,12 @@ def vibrations(
         temperature: K, of the thermochemistry.
         pressure: Pa, of the thermochemistry.
         symmetry_number: Rotational symmetry number of the molecule: ethanol 1, water 2, ammonia 3, methane 12.
+        dipole: A model with a dipole, for infrared intensities; None takes ``model`` where it has one.
 
     Raises:
-        StructureError: A structure that the model refuses, or no atom is free to move.
+        StructureError: A structure that a model refuses, or no atom is free to move.
         UsageError: An option that is not allowed.
-        ModelError: The model has no forces.
+        ModelError: The model has no forces, or the model of dipoles no dipole.
     """
     from ase.vibrations.data import VibrationsData
 
@@ -112,6 +118,10 @@ def vibrations(
         symmetry_number=symmetry_number,
     )
     need_forces(model)
+    if dipole is None and keys.DIPOLE in model.metadata.outputs:
+        dipole = model
+    if dipole is not None:
+        need_dipole(dipole)
     start = atoms.copy() if relaxed else relax(model, atoms, fmax, steps=2000).atoms
     free = VibrationsData.indices_from_constraints(start)
     if not free:
@@ -128,19 +138,28 @@ def vibrations(
     order = kept[np.argsort(frequencies)]
     frequencies.sort()
     warnings = list(prediction.warnings)
+    intensities = None
+    if dipole is not None and not start.pbc.any():
+        intensities, remarks = infrared_intensities(dipole, start, modes[order], free, displacement)
+        warnings += [remark for remark in remarks if remark not in warnings]
     if largest > fmax:
         warnings.append(
-            f"the largest force is {largest:.4f} eV/Å, not below fmax={fmax:g}: this is no stationary point, "
-            "and its lowest frequencies mean little"
+            PredictionWarning(
+                f"the largest force is {largest:.4f} eV/Å, not below fmax={fmax:g}: this is no stationary point, "
+                "and its lowest frequencies mean little"
+            )
         )
     imaginary = int((frequencies < 0).sum())
     if imaginary:
-        warnings.append(f"{imaginary} imaginary frequencies: the structure is not a minimum")
+        warnings.append(PredictionWarning(f"{imaginary} imaginary frequencies: the structure is not a minimum"))
     thermochemistry = None
     target = _thermal_target(model)
     if target:
         warnings.append(
-            f"the energy of {model.metadata.name} is {target}, which holds {HELD[target]} already; no thermochemistry"
+            PredictionWarning(
+                f"the energy of {model.metadata.name} is {target}, which holds {HELD[target]} already; "
+                "no thermochemistry"
+            )
         )
     elif not imaginary and rigid.shape[1] in GEOMETRIES and not start.pbc.any():
         spin = (model.metadata.spin_multiplicity - 1) / 2
@@ -150,6 +169,7 @@ def vibrations(
         energy=energy,
         frequencies=frequencies,
         modes=modes[order],
+        intensities=intensities,
         zero_point_energy=float(energies[order].real.sum() / 2),
         largest_force=largest,
         thermochemistry=thermochemistry,
@@ -182,14 +202,8 @@ def animate(found: Vibrations, frames: int = 20, amplitude: float = 0.3) -> list
 
 def _hessian(model: Model, atoms: Atoms, free: list[int], displacement: float, rigid: npt.NDArray) -> npt.NDArray:
     """Symmetric [f, 3, f, 3] in eV/Å², without what moves the system as a whole."""
-    displaced = []
-    for atom in free:
-        for axis in range(3):
-            for sign in (1, -1):
-                image = atoms.copy()
-                image.positions[atom, axis] += sign * displacement
-                displaced.append(image)
-    forces = np.array([np.asarray(prediction.forces)[free].ravel() for prediction in model.predict(displaced)])
+    images = displaced(atoms, free, displacement)
+    forces = np.array([np.asarray(prediction.forces)[free].ravel() for prediction in model.predict(images)])
     hessian = (forces[1::2] - forces[::2]) / (2 * displacement)
     hessian = (hessian + hessian.T) / 2
     if rigid.size:

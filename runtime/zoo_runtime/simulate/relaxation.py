@@ -11,7 +11,7 @@ import numpy as np
 from zoo_registry.errors import StructureError, UsageError, close_matches
 from zoo_runtime import keys
 from zoo_runtime.model import Model
-from zoo_runtime.prediction import Prediction
+from zoo_runtime.prediction import Prediction, PredictionWarning
 from zoo_runtime.simulate.checks import need_forces, need_positive
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Relaxation:
     largest_force: float
     steps: int
     converged: bool
-    warnings: list[str]
+    warnings: list[PredictionWarning]
 
 
 def relax(

@@ -13,7 +13,7 @@ from zoo_registry.errors import StructureError, UsageError
 from zoo_registry.units import SPEED_OF_LIGHT
 from zoo_runtime import keys
 from zoo_runtime.simulate.checks import need_positive
-from zoo_runtime.simulate.dynamics import INFO
+from zoo_runtime.simulate.trajectory import INFO
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -51,6 +51,17 @@ def molecules(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 @pytest.fixture
+def rows() -> Callable[[Path], list[dict[str, float]]]:
+    """Read ``metrics.csv`` of a run folder."""
+
+    def read(folder: Path) -> list[dict[str, float]]:
+        header, *lines = (folder / "metrics.csv").read_text().splitlines()
+        return [dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines]
+
+    return read
+
+
+@pytest.fixture
 def make_recipe(molecules: Cache, tmp_path: Path) -> Callable[..., Recipe]:
     """A small recipe; keyword arguments replace its sections, those of ``trainer`` single settings."""
 

@@ -16,6 +16,7 @@ _MOLECULES = (
     *("naphthalene", "paracetamol", "salicylic", "toluene", "uracil"),
 )
 _COUPLED_CLUSTER = ("aspirin-ccsd", "benzene-ccsd-t", "ethanol-ccsd-t", "malonaldehyde-ccsd-t", "toluene-ccsd-t")
+_MLEARN = ("Ni", "Cu", "Li", "Mo", "Si", "Ge")
 # Name to the function that makes it and its arguments; nothing is imported before it is needed.
 DATASETS: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "qm9": ("zoo.data.qm9", "QM9", ()),
@@ -27,6 +28,7 @@ DATASETS: dict[str, tuple[str, str, tuple[object, ...]]] = {
         for variant in (*_MOLECULES, "benzene2018", *_COUPLED_CLUSTER)
     },
     **{f"rmd17-{molecule}": ("zoo.data.md17", "RMD17", (molecule,)) for molecule in _MOLECULES},
+    **{f"mlearn-{symbol.lower()}": ("zoo.data.mlearn", "Mlearn", (symbol,)) for symbol in _MLEARN},
     "materials-project": ("zoo.data.materials", "MaterialsProject", ()),
     **{
         name: ("zoo.data.materials", "snapshot", (name,))

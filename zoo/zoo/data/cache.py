@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from zoo_runtime.graph import make_triples
 
 if TYPE_CHECKING:
     import ase
+
+LARGE = 1 << 29  # bytes of positions; the system keeps mapped files of less in a process as it likes
+HELD = 1 << 13  # systems of a large cache whose pages stay in a process; each fault brings some 64 KiB
 
 
 class Cache:
@@ -63,6 +67,21 @@ class Cache:
         self.pbc = self._open("pbc") if self.meta["periodic"] else None
         self._values = {name: self._open(f"property.{name}") for name in self.properties}
         self._neighbors: dict[float, Neighbors] = {}
+        self._touched = 0
+
+    def touch(self, systems: int) -> None:
+        """Take note that systems were read; of a large cache, give the pages back to the system now and then.
+
+        It keeps them as long as nobody else needs the room, so memory stays bounded and reading stays quick.
+        """
+        self._touched += systems
+        if self._touched < HELD or self.positions.nbytes < LARGE or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        self._touched = 0
+        lists = [array for found in self._neighbors.values() for array in vars(found).values()]
+        for array in (self.positions, self.numbers, *self._values.values(), *lists):
+            if array is not None and isinstance(pages := _pages(array), mmap.mmap):
+                pages.madvise(mmap.MADV_DONTNEED)
 
     def _open(self, name: str) -> np.ndarray:
         return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="r"))
@@ -115,6 +134,11 @@ class Cache:
             raise UsageError(f"{self.folder} has no published split {name!r}{hint}")
         return Official(name, splits[name])
 
+    def atoms_of(self, indices: np.ndarray) -> np.ndarray:
+        """Return ``[n]`` the positions of the atoms of some systems, in the order of the systems."""
+        start = self.offsets[indices]
+        return _ranges(start, self.offsets[np.asarray(indices) + 1] - start)
+
     def atoms(self, index: int) -> ase.Atoms:
         """Return one system as :class:`ase.Atoms` without properties."""
         import ase
@@ -160,6 +184,7 @@ class Cache:
         if systems.size and (systems.min() < 0 or systems.max() >= len(self)):
             raise DataError(f"Indices must be 0 to {len(self) - 1}, got {systems.min()} to {systems.max()}.")
         lists = self.neighbors(cutoff)
+        self.touch(len(systems))
         start, stop = self.offsets[systems], self.offsets[systems + 1]
         n_atoms = stop - start
         n = int(n_atoms.sum())
@@ -239,6 +264,14 @@ def is_source(cached: Mapping[str, Any], path: Path) -> bool:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pages(array: np.ndarray) -> object:
+    """Return what an array lies in, at last the map of a file."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base
 
 
 def _ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:

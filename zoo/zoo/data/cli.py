@@ -9,7 +9,19 @@ import typer
 
 data_app = typer.Typer(help="Benchmark data sets.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="DATASET", help="Name, such as qm9, or path of a file that ASE reads.")]
+
+def _names() -> list[str]:
+    from zoo.data import DATASETS
+
+    return list(DATASETS)
+
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET", help="Name, such as qm9, or path of a file that ASE reads.", autocompletion=_names
+    ),
+]
 Root = Annotated[Path, typer.Option(help="Folder of all data sets.")]
 
 
@@ -21,7 +33,10 @@ def prepare(
         str | None, typer.Option(help="Take it from here, such as a downloaded file, instead of its address.")
     ] = None,
 ) -> None:
-    """Download a data set, and make the cache that training reads (of QM9 also its ASE database)."""
+    """Download a data set, and make the cache that training reads (of QM9 also its ASE database).
+
+    Example: zoo data prepare qm9
+    """
     from zoo.data import dataset
     from zoo.data.cache import build_cache
 
@@ -38,7 +53,10 @@ def info(
         Path | None, typer.Option(help="Write histograms of a prepared data set into this PNG file.")
     ] = None,
 ) -> None:
-    """Show what a data set is and, where it is prepared, what it holds: counts, elements, ranges."""
+    """Show what a data set is and, where it is prepared, what it holds: counts, elements, ranges.
+
+    Example: zoo data info qm9
+    """
     from zoo.data import dataset
     from zoo.data.summary import describe, draw, opened
     from zoo_registry.errors import DataError

@@ -32,6 +32,7 @@ NAMES = {
     "stress": ("REF_stress", "ref_stress", "stress"),
     "virial": ("REF_virial", "REF_virials", "ref_virial", "ref_virials", "virial", "virials"),
     "dipole": ("REF_dipole", "ref_dipole", "dipole"),
+    "weight": ("REF_weight", "config_weight", "weight"),
 }
 KINDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 PROPERTIES = {
@@ -39,6 +40,7 @@ PROPERTIES = {
     "forces": Property("atom", (3,), "eV/Å"),
     "stress": Property("system", (3, 3), "eV/Å³"),
     "dipole": Property("system", (3,), "e·Å"),
+    "weight": Property(),
 }
 
 
@@ -93,7 +95,7 @@ class AseFile(StreamedDataset):
         self.write(path, None, None, files=[describe_source(file) for file in self.files])
         return path
 
-    def _structures(self) -> Iterator[tuple[ase.Atoms, dict[str, np.ndarray]]]:
+    def structures(self) -> Iterator[tuple[ase.Atoms, dict[str, np.ndarray]]]:
         """Yield the structures with their values; errors say which one."""
         for file, k, atoms in self._atoms():
             try:
@@ -117,14 +119,15 @@ class AseFile(StreamedDataset):
     def _describe(self) -> dict[str, Property]:
         """Find out which properties all structures have."""
         counts, total = Counter[str](), 0
-        for _, values in self._structures():
+        for _, values in self.structures():
             counts.update(values.keys())
             total += 1
         self._left_out = {name: f"in {n} of {total} structures only" for name, n in counts.items() if n < total}
         common = [name for name in PROPERTIES if total and counts[name] == total]
-        if not common:
+        if not set(common) - {"weight"}:
+            labels = ", ".join(name for name in PROPERTIES if name != "weight")
             raise DataError(
-                f"{self.files[0]} has none of {', '.join(PROPERTIES)} in each of its {total} structures; "
+                f"{self.files[0]} has none of {labels} in each of its {total} structures; "
                 "name them so, or with REF_ before it."
             )
         return {name: PROPERTIES[name] for name in common}
@@ -139,7 +142,7 @@ class AseFile(StreamedDataset):
         Raises:
             DataError: A file that ASE cannot read, or a property of the wrong shape.
         """
-        systems = (System(k, atoms, values) for k, (atoms, values) in enumerate(self._structures()))
+        systems = (System(k, atoms, values) for k, (atoms, values) in enumerate(self.structures()))
         yield from to_blocks(systems, self.properties)
 
     def splits(self) -> Mapping[str, Mapping[str, np.ndarray]]:
@@ -158,7 +161,8 @@ class AseFile(StreamedDataset):
 def read_values(atoms: ase.Atoms) -> dict[str, np.ndarray]:
     """Return energy (eV), forces (eV/Å), stress (eV/Å³, 3×3, ASE's sign) and dipole (e·Å), as far as they are there.
 
-    A structure that is not periodic has no stress, whatever the file says.
+    ``weight`` is that of the structure in training. A structure that is not periodic has no stress, whatever the file
+    says.
 
     Raises:
         DataError: What is not numbers, an energy, stress or virial of an unknown shape, or a virial for a system
@@ -191,6 +195,10 @@ def read_values(atoms: ase.Atoms) -> dict[str, np.ndarray]:
         if found["energy"].size != 1:
             raise DataError(f"An energy has shape {found['energy'].shape}; it must be one number.")
         found["energy"] = found["energy"].reshape(())
+    if "weight" in found and found["weight"].size != 1:
+        del found["weight"]  # that of an atom, or something else
+    elif "weight" in found:
+        found["weight"] = found["weight"].reshape(())
     return found
 
 

@@ -92,7 +92,7 @@ def domain(cache: Cache, indices: np.ndarray, cutoff: float, properties: Iterabl
     Returns:
         JSON-able facts: ``shortest_distance`` (pair of symbols like ``H-C``, the lighter first, to Å),
         ``range`` (property to min, max and unit), ``largest_system`` and ``smallest_system`` (atoms),
-        ``species``.
+        ``composition`` (symbol to the smallest and the largest share of a system's atoms), ``species``.
     """
     indices = np.asarray(indices)
     shortest = np.full((119, 119), np.inf)
@@ -129,7 +129,12 @@ def domain(cache: Cache, indices: np.ndarray, cutoff: float, properties: Iterabl
             "unit": cache.properties[name].unit,
         }
     atoms = cache.n_atoms[indices]
+    shares = (composition(cache, indices) / atoms[:, None])[:, np.isin(cache.species, sorted(present))]
     return {
+        "composition": {
+            chemical_symbols[z]: [float(share.min()), float(share.max())]
+            for z, share in zip(sorted(present), shares.T, strict=True)
+        },
         "shortest_distance": pairs,
         "range": ranges,
         "largest_system": int(atoms.max()),

@@ -7,7 +7,16 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from zoo.models.heads import Atomwise, DipoleMoment, ElementalAtomwise, ElementalDipoleMoment, Head
+from zoo.models.committee import Committee
+from zoo.models.heads import (
+    Atomwise,
+    DipoleMoment,
+    ElectronicSpatialExtent,
+    ElementalAtomwise,
+    ElementalDipoleMoment,
+    ElementalElectronicSpatialExtent,
+    Head,
+)
 from zoo.models.layers import Representation
 from zoo.models.potential import Potential
 from zoo.models.schnet import SchNet
@@ -20,8 +29,10 @@ REPRESENTATIONS: dict[str, type[Representation]] = {"schnet": SchNet, "wacsf": W
 HEADS: dict[str, type[Head]] = {
     "atomwise": Atomwise,
     "dipole_moment": DipoleMoment,
+    "electronic_spatial_extent": ElectronicSpatialExtent,
     "elemental_atomwise": ElementalAtomwise,
     "elemental_dipole_moment": ElementalDipoleMoment,
+    "elemental_electronic_spatial_extent": ElementalElectronicSpatialExtent,
 }
 
 
@@ -30,11 +41,15 @@ def build(hyperparameters: dict[str, Any]) -> Potential:
 
     Args:
         hyperparameters: ``{"representation": {"kind", "species", ...}, "heads": {name: {"kind", ...}}}``; the
-            remaining words are the arguments of the class of that kind.
+            remaining words are the arguments of the class of that kind. With ``"committee": M`` it is a `Committee` of
+            M such networks.
 
     Raises:
         UsageError: Unknown kind or argument, or no species.
     """
+    if "committee" in hyperparameters:
+        member = {name: value for name, value in hyperparameters.items() if name != "committee"}
+        return Committee([build(member) for _ in range(hyperparameters["committee"])], hyperparameters)
     representation = dict(hyperparameters["representation"])
     species = [int(z) for z in representation.pop("species", [])]
     if not species or species != sorted(set(species)) or not 1 <= species[0] <= species[-1] <= 118:

@@ -4,8 +4,8 @@ import torch
 from ase.data import atomic_masses
 from torch import Tensor, nn
 
-from zoo.models.layers import ElementalNetwork, mlp, sum_into
-from zoo_registry.errors import UsageError
+from zoo.models.layers import ACTIVATIONS, ElementalNetwork, mlp, sum_into
+from zoo_registry.errors import UsageError, close_matches
 from zoo_runtime import keys
 
 
@@ -16,14 +16,18 @@ class Head(nn.Module):
         features: Width of the atoms' features.
         species: Atomic numbers, sorted.
         hidden: Widths of the hidden layers; default one of half the features.
+        activation: ``ssp``, or ``silu`` where the elements share one network.
     """
 
     elemental = False
 
-    def __init__(self, features: int, species: list[int], hidden: list[int] | None) -> None:
+    def __init__(self, features: int, species: list[int], hidden: list[int] | None, activation: str = "ssp") -> None:
         super().__init__()
+        allowed = ["ssp"] if self.elemental else list(ACTIVATIONS)
+        if activation not in allowed:
+            raise UsageError(f"activation is {activation!r}{close_matches(activation, allowed)}")
         widths = [features, *(hidden or [features // 2]), 1]
-        self.network = ElementalNetwork(len(species), widths) if self.elemental else mlp(widths)
+        self.network = ElementalNetwork(len(species), widths) if self.elemental else mlp(widths, activation)
 
     def latent(self, x: Tensor, elements: Tensor) -> Tensor:
         """Return the bare output of the network: ``[n, F] -> [n, 1]``."""
@@ -58,6 +62,7 @@ class Atomwise(Head):
         unit: Its unit.
         aggregation: ``sum`` or ``mean``.
         hidden: Widths of the hidden layers; default one of half the features.
+        activation: ``ssp``, or ``silu`` where the elements share one network.
     """
 
     def __init__(
@@ -68,8 +73,9 @@ class Atomwise(Head):
         unit: str = "eV",
         aggregation: str = "sum",
         hidden: list[int] | None = None,
+        activation: str = "ssp",
     ) -> None:
-        super().__init__(features, species, hidden)
+        super().__init__(features, species, hidden, activation)
         if aggregation not in ("sum", "mean"):
             raise UsageError(f"aggregation is {aggregation!r}; allowed: mean, sum.")
         self.property, self.unit, self.mean = property, unit, aggregation == "mean"
@@ -154,15 +160,13 @@ class DipoleMoment(Head):
             elements: ``[n]`` int64 row of each atom's element.
             graph: The tensors of `zoo_runtime.keys`.
         """
-        positions, system, n_systems = graph["positions"], graph["system"], graph["cell"].shape[0]
+        system, n_systems = graph["system"], graph["cell"].shape[0]
         charges = self.latent(x, elements).double()  # [n, 1]
         if self.charge_correction:
             number = sum_into(torch.ones_like(charges), system, n_systems)
             excess = sum_into(charges, system, n_systems) / number  # [s, 1]
             charges = charges - excess.index_select(0, system)
-        masses = self.masses.index_select(0, elements).unsqueeze(-1)  # [n, 1]
-        center = sum_into(masses * positions, system, n_systems) / sum_into(masses, system, n_systems)
-        dipole = sum_into(charges * (positions - center.index_select(0, system)), system, n_systems)  # [s, 3]
+        dipole = sum_into(charges * from_center(graph, self.masses.index_select(0, elements)), system, n_systems)
         outputs = {"dipole": dipole, "charges": charges.squeeze(-1)}
         if self.magnitude:
             # The root has no slope at 0; the clamp gives 0 there instead of NaN.
@@ -172,3 +176,52 @@ class DipoleMoment(Head):
 
 class ElementalDipoleMoment(Elemental, DipoleMoment):
     """`DipoleMoment` with a network of its own for each element."""
+
+
+class ElectronicSpatialExtent(Head):
+    """Electronic spatial extent of latent weights, ``⟨R²⟩ = Σ_i q_i |r_i - r_COM|²``, for molecules.
+
+    Args:
+        features: Width of the atoms' features.
+        species: Atomic numbers, sorted.
+        hidden: Widths of the hidden layers; default one of half the features.
+    """
+
+    def __init__(self, features: int, species: list[int], hidden: list[int] | None = None) -> None:
+        super().__init__(features, species, hidden)
+        self.masses = nn.Buffer(torch.tensor(atomic_masses[species], dtype=torch.float64), persistent=False)
+
+    @torch.jit.unused
+    def outputs(self) -> dict[str, dict[str, object]]:
+        """Describe each output: shape, unit, and whether it belongs to a system or an atom."""
+        unit = keys.UNITS[keys.SPATIAL_EXTENT]
+        return {keys.SPATIAL_EXTENT: {"shape": ["s"], "unit": unit, "per": "system"}}
+
+    def forward(self, x: Tensor, elements: Tensor, graph: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``electronic_spatial_extent [s]``.
+
+        Args:
+            x: ``[n, F]`` features of the atoms.
+            elements: ``[n]`` int64 row of each atom's element.
+            graph: The tensors of `zoo_runtime.keys`.
+        """
+        away = from_center(graph, self.masses.index_select(0, elements))
+        shares = self.latent(x, elements).double().squeeze(-1) * (away * away).sum(-1)
+        return {"electronic_spatial_extent": sum_into(shares, graph["system"], graph["cell"].shape[0])}
+
+
+class ElementalElectronicSpatialExtent(Elemental, ElectronicSpatialExtent):
+    """`ElectronicSpatialExtent` with a network of its own for each element."""
+
+
+def from_center(graph: dict[str, Tensor], masses: Tensor) -> Tensor:
+    """Return the positions relative to the centre of mass of each system, ``[n, 3]`` in Å.
+
+    Args:
+        graph: The tensors of `zoo_runtime.keys`.
+        masses: ``[n]`` of the atoms.
+    """
+    positions, system, n_systems = graph["positions"], graph["system"], graph["cell"].shape[0]
+    weights = masses.unsqueeze(-1)
+    center = sum_into(weights * positions, system, n_systems) / sum_into(weights, system, n_systems)
+    return positions - center.index_select(0, system)

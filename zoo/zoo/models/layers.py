@@ -86,6 +86,17 @@ class ShiftedSoftplus(nn.Module):
         return nn.functional.softplus(x, 1.0, 40.0) - math.log(2.0)
 
 
+class SiLU(nn.Module):
+    """``silu(x) = x / (1 + e⁻ˣ)``, https://doi.org/10.48550/arXiv.1606.08415."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply elementwise."""
+        return x * torch.sigmoid(x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"ssp": ShiftedSoftplus, "silu": SiLU}
+
+
 def dense(n_in: int, n_out: int, bias: bool = True) -> nn.Linear:
     """Linear layer with Glorot-uniform weights and zero bias."""
     layer = nn.Linear(n_in, n_out, bias=bias)
@@ -95,11 +106,11 @@ def dense(n_in: int, n_out: int, bias: bool = True) -> nn.Linear:
     return layer
 
 
-def mlp(widths: list[int]) -> nn.Sequential:
-    """Dense layers of the given widths with shifted softplus between them."""
+def mlp(widths: list[int], activation: str = "ssp") -> nn.Sequential:
+    """Dense layers of the given widths with an activation of `ACTIVATIONS` between them."""
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(widths):
-        layers += [dense(n_in, n_out), ShiftedSoftplus()]
+        layers += [dense(n_in, n_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 
 

@@ -125,18 +125,19 @@ class Record(pl.Callback):
     """Writes the metrics of every validation as a row of a CSV file, and a line to stderr.
 
     Args:
-        path: The CSV file; rows are added to one that exists.
+        path: The CSV file; rows are added to one that exists. None for no file.
         quiet: Write no lines.
     """
 
-    def __init__(self, path: Path, quiet: bool = False) -> None:
+    def __init__(self, path: Path | None, quiet: bool = False) -> None:
         self.path, self.quiet = path, quiet
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows of epochs that were not kept in a checkpoint, because they come again."""
-        if trainer.is_global_zero and self.path.exists() and self.path.stat().st_size:
+        if trainer.is_global_zero and self.path is not None and self.path.exists() and self.path.stat().st_size:
             header, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [row for row in rows if int(row.partition(",")[0]) <= trainer.current_epoch]
+            whole = [row for row in rows if row.count(",") == header.count(",") and row.endswith("\n")]
+            kept = [row for row in whole if int(row.partition(",")[0]) <= trainer.current_epoch]
             part = self.path.with_suffix(".part")
             part.write_text("".join([header, *kept]), encoding="utf-8")
             part.replace(self.path)
@@ -148,12 +149,13 @@ class Record(pl.Callback):
         if not trainer.is_global_zero or epoch % (trainer.check_val_every_n_epoch or 1):
             return
         row = {"epoch": epoch, "step": trainer.global_step, "time": f"{time.time():.0f}"}
-        new = not self.path.exists() or not self.path.stat().st_size
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow([*row, *metrics])
-            writer.writerow([*row.values(), *(f"{value:.8g}" for value in metrics.values())])
+        if self.path is not None:
+            new = not self.path.exists() or not self.path.stat().st_size
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                if new:
+                    writer.writerow([*row, *metrics])
+                writer.writerow([*row.values(), *(f"{value:.8g}" for value in metrics.values())])
         if not self.quiet:
             units = getattr(pl_module, "units", {})
             shown = [f"{name} {value:.4g}{units.get(name, '')}" for name, value in metrics.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 
 from zoo.models import Potential, build
-from zoo.train.recipe import Recipe, parse_recipe
+from zoo.models.committee import Committee
+from zoo.train.recipe import Recipe, load_recipe, parse_recipe
 from zoo_registry.errors import ModelNotFound, ReleaseInvalid
 
 
@@ -21,7 +23,7 @@ class Trained:
         potential: The network in evaluation mode on the CPU, with averaged weights where the recipe asks for them.
         recipe: How it was trained.
         facts: Data set, version, sha256, split, domain, standardisation, epochs, time, hardware, package versions.
-        path: The checkpoint.
+        path: The checkpoint; of a committee, its folder.
     """
 
     potential: Potential
@@ -32,7 +34,7 @@ class Trained:
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.path.parent.parent
+        return self.path if self.path.is_dir() else self.path.parent.parent
 
 
 def checkpoint_path(path: str | Path) -> Path:
@@ -67,15 +69,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: str | Path) -> Trained:
-    """Rebuild the network of a run folder (its best weights) or of a ``.ckpt`` file.
+    """Rebuild the network of a run folder (its best weights), of a ``.ckpt`` file, or the committee of its members.
 
     Args:
         path: Run folder or checkpoint.
 
     Raises:
-        ModelNotFound: There is no checkpoint.
-        ReleaseInvalid: It is damaged, or not one of ours.
+        ModelNotFound: There is no checkpoint, or a member of the committee is not trained yet.
+        ReleaseInvalid: It is damaged, or not one of ours, or members were trained on different splits.
     """
+    if (Path(path) / "member-0").is_dir():
+        return _load_committee(Path(path))
     found = checkpoint_path(path)
     checkpoint = read_checkpoint(found)
     ours, callbacks = checkpoint["zoo"], checkpoint["callbacks"]
@@ -87,3 +91,27 @@ def load_checkpoint(path: str | Path) -> Trained:
     potential.load_state_dict({name.removeprefix("potential."): value for name, value in weights.items()})
     facts = ours["facts"] | {"training_seconds": callbacks["TimeLimit"]["seconds"]}
     return Trained(potential.eval().requires_grad_(False), recipe, facts, found)
+
+
+def _load_committee(folder: Path) -> Trained:
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    members = [load_checkpoint(folder / f"member-{k}") for k in range(recipe.ensemble)]
+    first = members[0]
+    if any(member.facts["split"]["sha256"] != first.facts["split"]["sha256"] for member in members):
+        raise ReleaseInvalid(f"The members in {folder} were trained on different splits; train them again.")
+    split = folder / "split.npz"
+    if not split.exists():
+        shutil.copyfile(first.folder / split.name, split)
+    potential = Committee(
+        [member.potential for member in members], {"committee": len(members), **first.potential.hyperparameters}
+    )
+    seconds = [member.facts["training_seconds"] for member in members]
+    facts = first.facts | {
+        "epochs": max(member.facts["epochs"] for member in members),
+        "training_seconds": sum(seconds),
+        "members": [
+            {"seed": member.recipe.seed, "epochs": member.facts["epochs"], "training_seconds": time}
+            for member, time in zip(members, seconds, strict=True)
+        ],
+    }
+    return Trained(potential.eval(), recipe, facts, folder)

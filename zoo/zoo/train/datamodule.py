@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,8 +16,9 @@ from zoo.data.loader import loader
 from zoo.data.split import Split, load_split, use_split
 from zoo.data.statistics import domain, least_squares_references, per_atom
 from zoo.models import Potential
-from zoo.train.device import torch_device
+from zoo.train.device import torch_device, world
 from zoo.train.features import FEATURES, can_be_frozen, compute_features
+from zoo.train.initial import DESCRIPTOR_SYSTEMS, batches, fitted_heads, initialise, labelled
 from zoo.train.module import TrainingModule
 from zoo.train.recipe import Data, Recipe
 from zoo.train.resident import LARGEST, Resident
@@ -24,12 +26,12 @@ from zoo.train.source import describe, open_cache, published_references
 from zoo_registry.errors import DataError, UsageError
 from zoo_registry.units import convert
 
-# Enough atoms for the mean and spread of a descriptor; all of a large set would take minutes.
-DESCRIPTOR_SYSTEMS = 5000
-
 
 class TrainingData(pl.LightningDataModule):
     """Batches of a recipe; on the way, the module's potential is standardised on the training set.
+
+    The first process of all prepares: it makes data, neighbour lists and split and fits what is fitted before training.
+    The others then open the same files and are told the rest.
 
     Args:
         recipe: Which data.
@@ -39,50 +41,64 @@ class TrainingData(pl.LightningDataModule):
 
     def __init__(self, recipe: Recipe, module: TrainingModule, known: dict[str, Any] | None = None) -> None:
         super().__init__()
+        self.prepare_data_per_node = False
         self.recipe, self.module, self.known = recipe, module, known
         self.pin_memory = torch_device(recipe.trainer.accelerator).type == "cuda"
         self.resident: Resident | None = None
 
+    @property
+    def split_file(self) -> Path:
+        """Where the split is kept."""
+        return self.recipe.folder / "split.npz"
+
     def prepare_data(self) -> None:
-        """Fetch the data set and build what is kept beside it; only one process of a node does this."""
-        open_cache(self.recipe.data).neighbors(self.module.potential.cutoff)
+        """Fetch the data set, build what is kept beside it, split it, and set what the potential has from it."""
+        data, potential = self.recipe.data, self.module.potential
+        self.cache = open_cache(data)
+        _check(self.cache, self.recipe, potential)
+        self.cache.neighbors(potential.cutoff)
+        sizes, official = (data.n_train, data.n_val, data.n_test), self.cache.official(data.split)
+        seed, sha256 = self.recipe.split_seed, self.cache.meta["sha256"]
+        self.split = use_split(self.split_file, len(self.cache), *sizes, seed, sha256, official)
+        if self.known is None:
+            self.module.facts |= self._facts() | self._begin()
 
     def setup(self, stage: str) -> None:
-        """Open the data, split it and standardise the potential."""
-        recipe, potential = self.recipe, self.module.potential
-        self.cache = open_cache(recipe.data)
-        _check(self.cache, recipe, potential)
-        self.split = use_split(
-            recipe.folder / "split.npz",
-            len(self.cache),
-            recipe.data.n_train,
-            recipe.data.n_val,
-            recipe.data.n_test,
-            recipe.seed,
-            self.cache.meta["sha256"],
-            self.cache.official(recipe.data.split),
-        )
+        """Open what was prepared, and take over what the first process found out."""
+        self.cache = open_cache(self.recipe.data, prepared=True)
+        self.split = load_split(self.split_file)
         if self.known is not None:
             self.module.facts |= self.known | self.module.facts
-            return
-        potential.fit_descriptors(self._graphs(self.split.train[:DESCRIPTOR_SYSTEMS], 100, shuffle=False, workers=0))
-        self.module.facts |= self._facts(self._standardise())
+        elif world() > 1:
+            told = (self.module.facts, self.module.potential.state_dict())
+            self.module.facts, state = cast(pl.Trainer, self.trainer).strategy.broadcast(told)
+            self.module.potential.load_state_dict(state)
 
-    def _standardise(self) -> dict[str, Any]:
+    def _begin(self) -> dict[str, Any]:
+        """Give the potential its first numbers, from the data or from another network; return what was done."""
+        potential, train = self.module.potential, self.split.train
+        facts: dict[str, Any] = {"standardisation": {}}
+        if self.recipe.init is None:
+            potential.fit_descriptors(batches(self.cache, train[:DESCRIPTOR_SYSTEMS], potential))
+        else:
+            facts = initialise(potential, self.recipe, self.cache, train)
+        facts["standardisation"] |= self._standardise(facts["standardisation"])
+        return facts
+
+    def _standardise(self, but: Collection[str] = ()) -> dict[str, Any]:
         done = {}
         outputs = self.module.potential.outputs()
-        for head, settings in self.recipe.model.heads.items():
-            name = settings.get("property", "energy")
-            target = self.recipe.data.targets.get(name)
-            if "atomwise" not in settings["kind"] or target is None or outputs[name]["per"] != "system":
+        for head, name, target in fitted_heads(self.recipe, outputs):
+            if head in but:
                 continue
-            if settings.get("aggregation") == "mean":
+            systems = labelled(self.recipe, name, self.cache, self.split.train)
+            if self.recipe.model.heads[head].get("aggregation") == "mean":
                 references = {}
-                values = self.cache.values(target)[self.split.train]
+                values = self.cache.values(target)[systems]
                 mean, stddev = float(values.mean()), float(values.std())
             else:
-                references = self._references(target)
-                mean, stddev = per_atom(self.cache, self.split.train, target, references)
+                references = self._references(target, systems)
+                mean, stddev = per_atom(self.cache, systems, target, references)
             self.module.potential.set_standardisation(head, mean, stddev or 1.0, references)
             done[head] = {
                 "mean": mean,
@@ -93,22 +109,21 @@ class TrainingData(pl.LightningDataModule):
             }
         return done
 
-    def _references(self, target: str) -> dict[int, float]:
+    def _references(self, target: str, systems: np.ndarray) -> dict[int, float]:
         match self.recipe.references:
             case "fit":
-                return least_squares_references(self.cache, self.split.train, target)
+                return least_squares_references(self.cache, systems, target)
             case "dataset":
                 return published_references(self.recipe.data, target)
         return dict.fromkeys(self.cache.species, 0.0)
 
-    def _facts(self, standardisation: dict[str, Any]) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         targets = self.recipe.data.targets.values()
         covered = domain(self.cache, self.split.train, self.module.potential.cutoff, targets)
         return {
             **describe(self.cache, self.recipe.data),
-            "split": {**self.split.sizes, "seed": self.recipe.seed, "sha256": self.split.sha256},
+            "split": {**self.split.sizes, "seed": self.recipe.split_seed, "sha256": self.split.sha256},
             "domain": {**covered, "periodic": bool(self.cache.meta["periodic"])},
-            "standardisation": standardisation,
         }
 
     def _graphs(self, indices: np.ndarray, batch_size: int, shuffle: bool, workers: int) -> DataLoader[Any]:
@@ -119,7 +134,7 @@ class TrainingData(pl.LightningDataModule):
             cutoff=potential.cutoff,
             batch_size=batch_size,
             triples=potential.needs_triples,
-            properties=self.recipe.data.targets.values(),
+            properties=self.recipe.properties,
             shuffle=shuffle,
             seed=self.recipe.seed,
             workers=workers,
@@ -136,16 +151,16 @@ class TrainingData(pl.LightningDataModule):
     def _reside(self) -> Resident | None:
         """Keep the data where the network is, if they fit there and are not better read from the mapped files."""
         cache, potential, device = self.cache, self.module.potential, self.module.device
-        targets = tuple(self.recipe.data.targets.values())
+        properties = tuple(self.recipe.properties)
         if can_be_frozen(potential, len(cache.numbers)):
             used = np.concatenate([self.split.train, self.split.val])
             features = compute_features(cache, used, potential, device, self.recipe.trainer.num_workers)
-            return Resident(cache, device, targets, extra={FEATURES: features})
+            return Resident(cache, device, properties, extra={FEATURES: features})
         if device.type == "cpu" or potential.needs_triples:
             return None
         edges = len(cache.neighbors(potential.cutoff).neighbor)
-        size = 60 * len(cache.numbers) + 7 * edges + sum(cache.values(name).nbytes for name in targets)
-        return Resident(cache, device, targets, potential.cutoff) if size < LARGEST else None
+        size = 60 * len(cache.numbers) + 7 * edges + sum(cache.values(name).nbytes for name in properties)
+        return Resident(cache, device, properties, potential.cutoff) if size < LARGEST else None
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches in an order that seed and epoch decide."""
@@ -157,13 +172,26 @@ class TrainingData(pl.LightningDataModule):
 
 
 def _check(cache: Cache, recipe: Recipe, potential: Potential) -> None:
+    if (least := min(recipe.data.n_train, recipe.data.n_val)) < world():
+        raise UsageError(
+            f"{world()} processes cannot share {least} systems; raise data.n_val or start fewer processes."
+        )
+    for name in recipe.properties:
+        cache.values(name)  # an unknown name is refused there
+    for output, term in recipe.loss.items():
+        weights = None if term.weights is None else cache.properties[term.weights]
+        per = potential.outputs()[output]["per"]
+        if weights is not None and (weights.shape or weights.per not in ("system", per)):
+            raise UsageError(
+                f"loss.{output}.weights={term.weights} is {list(weights.shape)} per {weights.per}; it must be one "
+                f"number for each system{' or atom' if per == 'atom' else ''}."
+            )
     unknown = [z for z in cache.species if z not in potential.hyperparameters["representation"]["species"]]
     if unknown:
         names = ", ".join(f"{chemical_symbols[z]} ({z})" for z in unknown)
         raise DataError(f"The data set has {names}, the model has not; add it to model.representation.species.")
     described = potential.outputs()
     for output, target in recipe.data.targets.items():
-        cache.values(target)  # an unknown name is refused there
         is_, wanted = cache.properties[target], described[output]
         shape = wanted["shape"][1:]
         if is_.per != wanted["per"] or list(is_.shape) != shape:

@@ -47,3 +47,17 @@ def rank() -> int:
         if name in os.environ:
             return int(os.environ[name])
     return 0
+
+
+def processes() -> int | None:
+    """Return how many processes torchrun, SLURM's srun or Lightning started, None where none of them did."""
+    for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return None
+
+
+def world() -> int:
+    """Return how many processes train together at this moment."""
+    both = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if both else 1

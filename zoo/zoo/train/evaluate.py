@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,62 +19,26 @@ from zoo.models import Potential
 from zoo.train.checkpoint import Trained, load_checkpoint
 from zoo.train.datamodule import open_data
 from zoo.train.device import torch_device
+from zoo.train.errors import SPREADS, Errors, Evaluation, save_errors, summarise
+from zoo.train.figures import draw_run
 from zoo.train.source import evaluated
 from zoo.train.weights import weights_sha256
 from zoo_registry.errors import UsageError, close_matches
-from zoo_registry.units import convert
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Differences prediction - target of one output.
-
-    Attributes:
-        difference: ``[s, ...]``, or per atom ``[n, ...]``.
-        unit: Their unit.
-        n_atoms: ``[s]`` for an output of the system, None for one of the atoms.
-    """
-
-    difference: np.ndarray
-    unit: str
-    n_atoms: np.ndarray | None
-
-    def summary(self, name: str, split: str) -> dict[str, dict[str, Any]]:
-        """Return MAE, RMSE and largest error as ``"test/energy_mae": {"value", "unit", "n"}`` and so on."""
-        rows = {name: (self.difference, self.unit)}
-        if name == "energy" and self.n_atoms is not None:
-            rows["energy_per_atom"] = (self.difference / self.n_atoms, f"{self.unit}/atom")
-        metrics = {}
-        for label, (difference, unit) in rows.items():
-            size = np.abs(difference)
-            values = {"mae": size.mean(), "rmse": np.sqrt((size**2).mean()), "max": size.max()}
-            for kind, value in values.items():
-                metrics[f"{split}/{label}_{kind}"] = {"value": float(value), "unit": unit, "n": len(self.difference)}
-        return metrics
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation gives.
-
-    Attributes:
-        metrics: ``"test/energy_mae"`` to ``{"value", "unit", "n"}``.
-        errors: Differences of each output.
-        indices: ``[s]`` the systems, as positions in the cache.
-    """
-
-    metrics: dict[str, dict[str, Any]]
-    errors: dict[str, Errors]
-    indices: np.ndarray
+from zoo_runtime import keys
 
 
 def evaluate(
-    checkpoint: str | Path, split: str = "test", batch_size: int = 1000, device: str = "auto", root: str | None = None
+    checkpoint: str | Path,
+    split: str = "test",
+    batch_size: int = 1000,
+    device: str = "auto",
+    root: str | None = None,
+    figures: bool = False,
 ) -> Evaluation:
     """Evaluate a trained network and keep the result in its run folder.
 
     ``evaluation.json`` gets the metrics (those of other splits stay, those of other weights go) and the hash of the
-    weights, ``errors-<split>.npz`` the single errors.
+    weights, ``errors-<split>.npz`` the single errors; see `zoo.train.errors.save_errors`.
 
     Args:
         checkpoint: Run folder or ``.ckpt`` file.
@@ -81,6 +46,7 @@ def evaluate(
         batch_size: Systems in a batch.
         device: auto, cpu or cuda.
         root: Folder of the data sets, where it is not that of the training.
+        figures: Draw parity, errors and learning curve into the folder ``figures`` of the run folder.
 
     Raises:
         UsageError: An unknown split or device.
@@ -99,10 +65,14 @@ def evaluate(
     if not len(indices):
         raise UsageError(f"The {split} part of the split is empty; choose another one.")
     targets = evaluated(data, trained.potential.outputs())
-    errors = predict_errors(trained.potential.to(where), cache, indices, targets, batch_size, where)
-    metrics = summarise(errors, split)
-    _save(trained, split, indices, errors, metrics)
-    return Evaluation(metrics, errors, indices)
+    added = constants(trained.facts, trained.potential.hyperparameters)
+    errors = predict_errors(trained.potential.to(where), cache, indices, targets, batch_size, where, added)
+    found = Evaluation(summarise(errors, split), errors, indices)
+    _save(trained, split, found)
+    if not figures:
+        return found
+    units = {name: what["unit"] for name, what in trained.potential.outputs().items()}
+    return replace(found, pictures=tuple(draw_run(trained.folder, units, trained.folder / "figures", split)))
 
 
 def predict_errors(
@@ -112,6 +82,7 @@ def predict_errors(
     targets: dict[str, str | None],
     batch_size: int,
     device: torch.device,
+    added: Mapping[str, Mapping[int, float]] | None = None,
 ) -> dict[str, Errors]:
     """Return prediction - target of some outputs.
 
@@ -122,6 +93,7 @@ def predict_errors(
         targets: Output to property; None stands for zero.
         batch_size: Systems in a batch.
         device: Where to compute.
+        added: See `constants`.
     """
     batches = loader(
         cache,
@@ -133,55 +105,88 @@ def predict_errors(
     )
     described = potential.outputs()
     potential.gradients = any(described[name]["gradient_of"] for name in targets)
-    differences: dict[str, list[np.ndarray]] = {name: [] for name in targets}
+    spreads = {name: SPREADS[name] for name in targets if SPREADS.get(name) in described}
+    collected: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.set_grad_enabled(potential.gradients):
             outputs = potential(batch)
-        for name, target in targets.items():
-            expected = 0.0 if target is None else batch[target]
-            differences[name].append((outputs[name].detach() - expected).cpu().numpy())
+        for name in (*targets, *spreads.values()):
+            collected.setdefault(name, []).append(outputs[name].detach().cpu().numpy())
+    predicted = {name: np.concatenate(parts) for name, parts in collected.items()}
+    return compare(predicted, cache, indices, targets, described, added or {})
+
+
+def compare(
+    predicted: Mapping[str, np.ndarray],
+    cache: Cache,
+    indices: np.ndarray,
+    targets: Mapping[str, str | None],
+    described: Mapping[str, dict[str, Any]],
+    added: Mapping[str, Mapping[int, float]],
+) -> dict[str, Errors]:
+    """Return prediction - target of some outputs.
+
+    Args:
+        predicted: Output to values of all systems, ``[s, ...]`` or ``[n, ...]``; those of a committee with its spreads.
+        cache: The data set.
+        indices: ``[s]`` the systems.
+        targets: Output to property; None stands for zero.
+        described: ``unit`` and ``per`` of each output.
+        added: See `constants`.
+    """
     n_atoms = cache.n_atoms[indices]
-    return {
-        name: Errors(
-            np.concatenate(parts), described[name]["unit"], n_atoms if described[name]["per"] == "system" else None
+    errors = {}
+    for name, property in targets.items():
+        per_system = described[name]["per"] == "system"
+        target = None
+        if property is not None:
+            rows = indices if cache.properties[property].per == "system" else cache.atoms_of(indices)
+            target = cache.values(property)[rows].reshape(predicted[name].shape)
+        errors[name] = Errors(
+            predicted[name] if target is None else predicted[name] - target,
+            described[name]["unit"],
+            n_atoms if per_system else None,
+            target,
+            predicted.get(SPREADS.get(name, "")),
+            baseline(cache, indices, added[name]) if name in added else None,
         )
-        for name, parts in differences.items()
-    }
+    return errors
 
 
-def _save(
-    trained: Trained, split: str, indices: np.ndarray, errors: dict[str, Errors], metrics: dict[str, dict[str, Any]]
-) -> None:
+def constants(facts: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Return what a network adds for each atom, by output and atomic number, where the output is a sum over the atoms.
+
+    Args:
+        facts: Of the training.
+        hyperparameters: Of the network.
+    """
+    found = {}
+    for head, settings in hyperparameters["heads"].items():
+        done = facts.get("standardisation", {}).get(head)
+        if done is not None and settings.get("aggregation", "sum") == "sum":
+            values = {int(z): done["mean"] + value for z, value in done["references"].items()}
+            found[settings.get("property", keys.ENERGY)] = values
+    return found
+
+
+def baseline(cache: Cache, indices: np.ndarray, values: Mapping[int, float]) -> np.ndarray:
+    """Return ``[s]`` the sum of values, by atomic number, over the atoms of each system."""
+    table = np.zeros(119)
+    table[list(values)] = list(values.values())
+    ends = np.cumsum(cache.n_atoms[indices])
+    sums = np.concatenate([[0.0], np.cumsum(table[cache.numbers[cache.atoms_of(indices)]])])
+    return np.asarray(sums[ends] - sums[ends - cache.n_atoms[indices]])
+
+
+def _save(trained: Trained, split: str, found: Evaluation) -> None:
     folder, sha256 = trained.folder, weights_sha256(trained.potential)
     path = folder / "evaluation.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept = known["metrics"] if known.get("weights_sha256") == sha256 else {}  # errors of other weights are of no use
     kept = {name: value for name, value in kept.items() if not name.startswith(f"{split}/")}
     part = path.with_suffix(".json.part")
-    document = {"weights_sha256": sha256, "metrics": kept | metrics}
+    document = {"weights_sha256": sha256, "metrics": kept | found.metrics}
     part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     os.replace(part, path)
-    arrays: dict[str, Any] = {name: error.difference for name, error in errors.items()}
-    np.savez_compressed(folder / f"errors-{split}.npz", index=indices, **arrays)
-
-
-def summarise(errors: dict[str, Errors], split: str) -> dict[str, dict[str, Any]]:
-    """Return the metrics of all outputs; see `Errors.summary`."""
-    metrics: dict[str, dict[str, Any]] = {}
-    for name, error in errors.items():
-        metrics |= error.summary(name, split)
-    return metrics
-
-
-def format_metrics(metrics: dict[str, dict[str, Any]]) -> list[str]:
-    """Return one line for each metric; energies also in kcal/mol."""
-    lines = []
-    for name, metric in metrics.items():
-        value, unit = metric["value"], metric["unit"]
-        also = ""
-        if unit.startswith("eV") and "Å" not in unit:
-            other = unit.replace("eV", "kcal/mol", 1)
-            also = f" = {convert(value, 'eV', 'kcal/mol'):.4g} {other}"
-        lines.append(f"{name} {value:.4g} {unit}{also} (n = {metric['n']})")
-    return lines
+    save_errors(found, folder / f"errors-{split}.npz")

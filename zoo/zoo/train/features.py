@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.data.cache import Cache
-from zoo.data.loader import loader
+from zoo.data.loader import BatchSampler, loader
 from zoo.data.progress import track
 from zoo.models import Potential
 from zoo.models.potential import edge_vectors
+from zoo.train.device import world
 from zoo_runtime import keys
 
 FEATURES = "features"
@@ -41,7 +44,9 @@ def predict(potential: Potential, batch: dict[str, Tensor]) -> dict[str, Tensor]
 def compute_features(
     cache: Cache, indices: np.ndarray, potential: Potential, device: torch.device, workers: int = 0
 ) -> Tensor:
-    """Return the features ``[n, F]`` of all atoms of a cache; those of other systems than asked for mean nothing.
+    """Return the features ``[n, F]`` of all atoms of a cache; those of other systems than asked for are 0.
+
+    Where several processes train together, each computes its share, and all of them get the whole.
 
     Args:
         cache: The data set.
@@ -52,10 +57,10 @@ def compute_features(
     """
     triples, cutoff = potential.needs_triples, potential.cutoff
     width, dtype = int(potential.representation.features), next(potential.parameters()).dtype
-    features = torch.empty(len(cache.numbers), width, dtype=dtype, device=device)
-    indices = np.sort(indices)
-    batches = loader(cache, indices, cutoff=cutoff, batch_size=200, triples=triples, workers=workers)
-    rows = torch.from_numpy(np.flatnonzero(np.isin(np.repeat(np.arange(len(cache)), cache.n_atoms), indices)))
+    features = torch.zeros(len(cache.numbers), width, dtype=dtype, device=device)
+    batches = loader(cache, np.sort(indices), cutoff=cutoff, batch_size=200, triples=triples, workers=workers)
+    share = cast(BatchSampler, batches.sampler).share()
+    rows = torch.from_numpy(np.flatnonzero(np.isin(np.repeat(np.arange(len(cache)), cache.n_atoms), share)))
     done = 0
     with torch.no_grad():
         for batch in track(batches, "Symmetry functions", len(batches)):
@@ -64,4 +69,6 @@ def compute_features(
             x = potential.representation(elements, edge_vectors(graph), graph)
             features[rows[done : done + len(x)].to(device)] = x
             done += len(x)
+    if world() > 1:
+        torch.distributed.all_reduce(features)
     return features

@@ -11,18 +11,21 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from zoo.models import Potential
+from zoo.train.device import world
 from zoo.train.features import predict
 from zoo.train.recipe import Loss, Recipe, Schedule
 from zoo_registry.errors import TrainingError
+from zoo_runtime import keys
 
-LOSSES: dict[str, Callable[[Tensor, Loss], Tensor]] = {
-    "mse": lambda difference, term: difference.square().mean(),
-    "mae": lambda difference, term: difference.abs().mean(),
+PENALTIES: dict[str, Callable[[Tensor, Loss], Tensor]] = {
+    "mse": lambda difference, term: difference.square(),
+    "mae": lambda difference, term: difference.abs(),
     "smooth_l1": lambda difference, term: functional.smooth_l1_loss(
-        difference, torch.zeros_like(difference), beta=term.beta
+        difference, torch.zeros_like(difference), reduction="none", beta=term.beta
     ),
 }
 
@@ -55,33 +58,62 @@ class TrainingModule(pl.LightningModule):
         self._train: list[Tensor] = []
         self._sums: list[Tensor] = []
 
-    def loss(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and the differences prediction - target.
+    def penalties(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return for each term of the loss f(prediction - target), weighted by the data, and |prediction - target|.
 
         Args:
             outputs: What the potential gave.
-            batch: Graph and targets.
+            batch: Graph, targets and weights.
+
+        Returns:
+            By output, two tensors of its shape; the second without what the data give no weight.
         """
-        total, differences = torch.zeros((), device=self.device), {}
+        found = {}
         for name, term in self.recipe.loss.items():
             target = batch[self.recipe.data.targets[name]]
             difference = outputs[name] - target.view_as(outputs[name])
-            differences[name] = difference
+            absolute, beside = difference.detach().abs(), [1] * (difference.dim() - 1)
             if term.per_atom and self.per_system[name]:
-                difference = difference / batch["n_atoms"].view(-1, *[1] * (difference.dim() - 1))
+                difference = difference / batch["n_atoms"].view(-1, *beside)
             # The subtraction needs float64; after it nothing is lost in the network's own precision.
             difference = difference.to(next(self.parameters()).dtype)
-            total = total + term.weight * LOSSES[term.kind](difference, term)
-        return total, differences
+            penalty = PENALTIES[term.kind](difference, term)
+            if term.weights is not None:
+                weights = batch[term.weights]
+                if not self.per_system[name] and len(weights) != len(difference):
+                    weights = weights[batch[keys.SYSTEM]]
+                penalty = penalty * weights.view(-1, *beside).to(penalty.dtype)
+                absolute = absolute[weights > 0]
+            found[name] = penalty, absolute
+        return found
+
+    def loss(self, penalties: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the loss of a batch, such that its average over all processes is that of their joined batches."""
+        total = torch.zeros((), device=self.device)
+        for name, term in self.recipe.loss.items():
+            penalty = penalties[name][0]
+            value = penalty.mean()
+            if not self.per_system[name] and world() > 1:
+                # Processes have equally many systems, but not equally many atoms.
+                count = torch.tensor(float(penalty.numel()), device=self.device)
+                torch.distributed.all_reduce(count)
+                value = value * (penalty.numel() * world() / count).to(value.dtype)
+            total = total + term.weight * value
+        return total
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        loss, _ = self.loss(predict(self.potential, batch), batch)
+        loss = self.loss(self.penalties(predict(self.potential, batch), batch))
         self._recent.append((loss.detach(), batch))
         # Looking at a number makes the CPU wait for the GPU, so there only some steps later.
         if len(self._recent) >= (1 if loss.device.type == "cpu" else 32):
             self._check_recent()
         return loss
+
+    def on_train_start(self) -> None:
+        """Keep DDP from exchanging buffers, which never change; processes with fewer batches would be waited for."""
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            self.trainer.model.broadcast_buffers = False
 
     def on_train_epoch_start(self) -> None:
         """Forget the losses of the epoch before."""
@@ -111,24 +143,27 @@ class TrainingModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Add a batch to the sums."""
         with torch.set_grad_enabled(self.potential.gradients):
-            loss, differences = self.loss(predict(self.potential, batch), batch)
-        n = batch["n_atoms"].shape[0]
-        sums = [loss.detach().double() * n, torch.tensor(float(n), device=loss.device, dtype=torch.float64)]
-        for difference in differences.values():
-            sums += [difference.detach().abs().sum().double(), torch.tensor(float(difference.numel())).to(sums[0])]
-        self._sums.append(torch.stack(sums))
+            penalties = self.penalties(predict(self.potential, batch), batch)
+        rows = [torch.cat([_totals(penalty), _totals(absolute)]) for penalty, absolute in penalties.values()]
+        self._sums.append(torch.stack(rows))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the training loss since the last validation, the validation loss and the mean absolute errors."""
-        empty = torch.zeros(2 + 2 * len(self.recipe.loss), dtype=torch.float64, device=self.device)
-        sums = torch.stack(self._sums).sum(0) if self._sums else empty
-        train = torch.cat(self._train).double() if self._train else empty[:0]
-        ours = torch.cat([sums, train.sum().view(1), torch.full_like(sums[:1], len(train))])
+        """Log the training loss since the last validation, the validation loss and the mean absolute errors.
+
+        They are those of all systems together, however they were shared out to batches and processes.
+        """
+        terms = self.recipe.loss
+        empty = torch.zeros(len(terms), 4, dtype=torch.float64, device=self.device)
+        sums = torch.stack(self._sums).sum(0) if self._sums else empty  # [terms, 4]
+        train = torch.cat(self._train).double() if self._train else empty[:0, 0]
+        ours = torch.cat([sums.flatten(), train.sum().view(1), torch.full_like(sums[0, :1], len(train))])
         reduced = self.trainer.strategy.reduce(ours, reduce_op="sum")
         *values, train_sum, train_n = torch.as_tensor(reduced).tolist()
-        metrics = {"train/loss": train_sum / max(train_n, 1.0), "val/loss": values[0] / values[1]}
-        for i, name in enumerate(self.recipe.loss):
-            metrics[f"val/{name}_mae"] = values[2 + 2 * i] / values[3 + 2 * i]
+        rows = {name: values[4 * i : 4 * i + 4] for i, name in enumerate(terms)}
+        metrics = {"train/loss": train_sum / max(train_n, 1.0)}
+        metrics["val/loss"] = sum(term.weight * rows[name][0] / rows[name][1] for name, term in terms.items())
+        for name, (_, _, absolute, count) in rows.items():
+            metrics[f"val/{name}_mae"] = absolute / max(count, 1.0)
         if not math.isfinite(metrics["val/loss"]):
             raise TrainingError(
                 f"The validation loss became {metrics['val/loss']} in epoch {self.current_epoch + 1}; "
@@ -173,6 +208,12 @@ class TrainingModule(pl.LightningModule):
         self._plateau_state = checkpoint["zoo"]["plateau"]
         if self.plateau is not None and self._plateau_state is not None:
             self.plateau.load_state_dict(self._plateau_state)
+
+
+def _totals(values: Tensor) -> Tensor:
+    """Return the sum of all numbers and how many they are."""
+    total = values.detach().double().sum()
+    return torch.stack([total, torch.full_like(total, values.numel())])
 
 
 def lr_factor(schedule: Schedule, step: int, steps: int, lowest: float) -> float:

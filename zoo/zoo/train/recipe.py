@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
@@ -36,6 +37,7 @@ class Data(Section):
     n_train: Positive
     n_val: Positive
     n_test: Positive | None = Field(default=None, description="test systems; null takes the rest")
+    split_seed: Seed | None = Field(default=None, description="seed of the split; null takes that of the run")
     targets: dict[str, str] = Field(min_length=1, description="model output to property of the data set")
 
 
@@ -50,13 +52,15 @@ class Loss(Section):
     """One term of the loss: weight times the mean over all components of f(prediction - target).
 
     The difference is in the unit of the property (divided by the number of atoms if ``per_atom``);
-    ``beta``, in the same unit, is where smooth_l1 turns from quadratic to linear.
+    ``beta``, in the same unit, is where smooth_l1 turns from quadratic to linear. ``weights`` names a property of the
+    data set, one number for each system or each atom, that multiplies f: 0 leaves a label out of this term.
     """
 
     weight: NotNegative = 1.0
     kind: Literal["mse", "mae", "smooth_l1"] = "mse"
     beta: PositiveFloat = 1.0
     per_atom: bool = False
+    weights: str | None = None
 
 
 class Optimizer(Section):
@@ -122,8 +126,10 @@ class Trainer(Section):
     check_val_every: Positive = Field(default=1, description="epochs between validations")
     compile: bool = Field(default=False, description="compile the network with torch.compile")
     tabulate: bool = Field(
-        default=True, description="train a SchNet on energies on a CPU with tabulated filters, several times faster"
+        default=True, description="train a SchNet in float32 on a CPU with tabulated filters, several times faster"
     )
+    deterministic: bool = Field(default=False, description="only algorithms that repeat bit by bit, also on a GPU")
+    loggers: tuple[Literal["csv", "tensorboard", "wandb", "mlflow"], ...] = ("csv", "tensorboard")
     tf32: bool = Field(default=False, description="let CUDA round matrix products to TensorFloat-32")
     threads: Positive | None = Field(default=None, description="CPU threads of a process; null leaves PyTorch's choice")
 
@@ -133,7 +139,11 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
+    ensemble: Positive = Field(
+        default=1, description="networks of a committee, one after another from seed, seed + 1, ..."
+    )
+    init: str | None = Field(default=None, description="release, run folder or checkpoint whose weights to start from")
     data: Data
     references: Literal["dataset", "fit", "none"] = Field(
         default="dataset", description="energies of single atoms: from the data set, by least squares, or none"
@@ -165,6 +175,28 @@ class Recipe(Section):
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.out or f"runs/{self.name}")
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the split, which all members of a committee share."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    @property
+    def properties(self) -> list[str]:
+        """The properties of the data set that a batch must hold: targets, and weights of the loss."""
+        weights = [term.weights for term in self.loss.values() if term.weights is not None]
+        return list(dict.fromkeys([*self.data.targets.values(), *weights]))
+
+    def member(self, k: int) -> Recipe:
+        """Return the recipe of member k of a committee: its own random numbers and folder, the common split."""
+        data = self.data.model_copy(update={"split_seed": self.split_seed})
+        changes = {
+            "ensemble": 1,
+            "seed": (self.seed + k) % 2**32,
+            "data": data,
+            "out": str(self.folder / f"member-{k}"),
+        }
+        return self.model_copy(update=changes)
 
 
 def list_recipes() -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from zoo.data import DATASETS, dataset
 from zoo.data.cache import Cache
-from zoo.data.split import make_split
-from zoo.train.evaluate import PARTS, Errors, Evaluation, summarise
+from zoo.data.split import PARTS, make_split
+from zoo.train.errors import SPREADS, Evaluation, summarise
+from zoo.train.evaluate import compare, constants
+from zoo.train.figures import draw_errors
 from zoo.train.recipe import Data, parse_recipe
 from zoo.train.source import evaluated, open_cache
 from zoo_registry.errors import DataError, UsageError, close_matches
@@ -22,9 +25,11 @@ def evaluate_release(
     backend: str = "auto",
     device: str = "auto",
     root: str | None = None,
+    source: str | None = None,
     limit: int | None = None,
+    figures: bool = False,
 ) -> Evaluation:
-    """Evaluate a released model; nothing is written.
+    """Evaluate a released model.
 
     Args:
         model: Name or path of a release.
@@ -32,7 +37,10 @@ def evaluate_release(
         backend: What computes; see `zoo_runtime.load`.
         device: auto, cpu or cuda.
         root: Folder of the data sets, where it is not that of the training.
+        source: Where the data are on this machine, as ``data.source`` in training; of a model that was trained on
+            files of one's own the path of these files.
         limit: Only so many systems of the part, the first ones.
+        figures: Draw parity and errors into the folder ``figures-<name>-<version>``; nothing is written otherwise.
 
     Raises:
         ModelError: The release cannot be had.
@@ -46,27 +54,33 @@ def evaluate_release(
     if limit is not None and limit < 1:
         raise UsageError(f"limit={limit} is not allowed; it must be at least 1.")
     loaded = load(model, backend=backend, device=device)
-    cache, indices, data = training_data(loaded.metadata, split, root)
+    metadata = loaded.metadata
+    cache, indices, data = training_data(metadata, split, root, source)
     if not len(indices):
-        raise UsageError(f"{loaded.metadata.name} was trained with no {split} systems; choose another split.")
+        raise UsageError(f"{metadata.name} was trained with no {split} systems; choose another split.")
     indices = indices[:limit]
-    names = evaluated(data, loaded.metadata.outputs)
-    differences: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    structures = (cache.atoms(int(index)) for index in indices)
-    for index, prediction in zip(indices, loaded.predict_many(structures), strict=True):
+    targets = evaluated(data, metadata.outputs)
+    spreads = [SPREADS[name] for name in targets if SPREADS.get(name) in metadata.outputs]
+    collected: dict[str, list[np.ndarray]] = {name: [] for name in (*targets, *spreads)}
+    for prediction in loaded.predict_many(cache.atoms(int(index)) for index in indices):
         values = prediction.values()
-        for name, target in names.items():
-            differences[name].append(np.asarray(values[name]) - _reference(cache, target)(int(index)))
-    errors = {}
-    for name, parts in differences.items():
-        described = loaded.metadata.outputs[name]
-        system = described["per"] == "system"
-        joined = np.stack(parts) if system else np.concatenate(parts)
-        errors[name] = Errors(joined, described["unit"], cache.n_atoms[indices] if system else None)
-    return Evaluation(summarise(errors, split), errors, indices)
+        for name, parts in collected.items():
+            parts.append(np.asarray(values[name]))
+    predicted = {
+        name: np.stack(parts) if metadata.outputs[name]["per"] == "system" else np.concatenate(parts)
+        for name, parts in collected.items()
+    }
+    added = constants(metadata.training, metadata.hyperparameters)
+    errors = compare(predicted, cache, indices, targets, metadata.outputs, added)
+    found = Evaluation(summarise(errors, split), errors, indices)
+    if not figures:
+        return found
+    return replace(found, pictures=tuple(draw_errors(found, Path(f"figures-{metadata.name}-{metadata.version}"))))
 
 
-def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cache, np.ndarray, Data]:
+def training_data(
+    metadata: Metadata, split: str, root: str | None, source: str | None = None
+) -> tuple[Cache, np.ndarray, Data]:
     """Return the data set of a release, a part of its split, and what its recipe says of the data.
 
     Raises:
@@ -82,10 +96,13 @@ def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cac
         raise UsageError(f"{metadata.name} does not say how it was trained (no {error}); give a run folder.") from None
     if root is not None:
         data = data.model_copy(update={"root": root})
-    cache = _held(data) or open_cache(data)
+    if source is not None:
+        data = data.model_copy(update={"source" if data.dataset in DATASETS else "dataset": source})
+    cache = _held(data, sha256) or open_cache(data)
     if cache.meta["sha256"] != sha256:
         raise DataError(
-            f"{cache.folder} has sha256 {cache.meta['sha256']}, but {metadata.name} was trained on {sha256}."
+            f"{cache.folder} has sha256 {cache.meta['sha256']}, but {metadata.name} was trained on {sha256}; name the "
+            "data of the training with root=... or source=..."
         )
     parts = make_split(
         len(cache), sizes["train"], sizes["val"], sizes["test"], sizes["seed"], official=cache.official(data.split)
@@ -95,18 +112,10 @@ def training_data(metadata: Metadata, split: str, root: str | None) -> tuple[Cac
     return cache, getattr(parts, split), data
 
 
-def _held(data: Data) -> Cache | None:
-    """Return the prepared cache, wherever the source is now that it was made from: its sha256 tells what it is."""
-    if data.source is None or data.dataset not in DATASETS:
+def _held(data: Data, sha256: str) -> Cache | None:
+    """Return the prepared cache that a model was trained on, whatever it was made from: its sha256 tells what it is."""
+    if data.dataset not in DATASETS:
         return None
     path = dataset(data.dataset).path(data.root).with_suffix(".cache")
-    return Cache(path) if (path / "meta.json").is_file() else None
-
-
-def _reference(cache: Cache, target: str | None) -> Callable[[int], np.ndarray]:
-    if target is None:
-        return lambda index: np.zeros(())
-    values = cache.values(target)
-    if cache.properties[target].per == "system":
-        return lambda index: values[index]
-    return lambda index: values[cache.offsets[index] : cache.offsets[index + 1]]
+    cache = Cache(path) if (path / "meta.json").is_file() else None
+    return cache if cache is not None and cache.meta["sha256"] == sha256 else None

@@ -13,11 +13,12 @@ from zoo_registry.errors import DataError
 from zoo_runtime import keys
 
 
-def open_cache(data: Data) -> Cache:
+def open_cache(data: Data, prepared: bool = False) -> Cache:
     """Open the arrays of a recipe's data set, which are made where they are missing.
 
     Args:
         data: ``dataset`` is a name, or the path of a ``.db`` file or of a cache folder.
+        prepared: They must be there already.
 
     Raises:
         UsageError: No such data set.
@@ -28,8 +29,10 @@ def open_cache(data: Data) -> Cache:
     source = dataset(data.dataset)
     database = source.path(data.root)
     arrays = database.with_suffix(".cache")
-    if not database.exists() and _is_cache(arrays):  # they are all that training needs, and quicker to copy
+    if (prepared or not database.exists()) and _is_cache(arrays):  # all that training needs, and quicker to copy
         return Cache(arrays)
+    if prepared:
+        raise DataError(f"{arrays} is not on this node; put data.root on a file system that all nodes share.")
     return build_cache(source.prepare(data.root, data.source))
 
 

@@ -1,40 +1,34 @@
-"""A fast training step of SchNet on a CPU: filters on a grid of distances, and a fused convolution.
+"""A fast training step of SchNet on a CPU: filters on a grid of distances, and fused convolutions.
 
-The filters depend on the distance alone, so the filter networks are evaluated once a step on a grid instead of on
-every edge, and each pair of atoms interpolates between four knots. Gradients reach the networks through the
-interpolation. The error of a filter is about 1e-5 of its size, and what is trained is still SchNet itself: the
-released model evaluates the networks, or a table of its own.
+The filters depend on the distance alone, so the filter networks are evaluated once a step at the knots of a grid
+instead of on every edge, and each pair of atoms interpolates between six of them by quintic B-splines, which have four
+continuous derivatives. What is trained is still SchNet itself: the released model evaluates the networks, or a table
+of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
+import math
 import sys
-import tempfile
-from functools import cache
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.models import Potential
-from zoo.models.layers import cosine_cutoff, gaussian, norm
-from zoo.models.schnet import Interaction, SchNet
-from zoo_registry.store import cache_folder
+from zoo.models.layers import gaussian, norm
+from zoo.models.potential import edge_vectors, mechanics
+from zoo.models.schnet import SchNet
+from zoo.train.kernels import Kernels, compiled_kernels
+from zoo.train.passes import Grid, Pairs, Passes
 from zoo_runtime import keys
 
-SOURCE = Path(__file__).with_name("convolution.cpp")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-std=c++17")
-INTERVALS = 512
+INTERVALS = 3  # for each Gaussian
+MARGIN = 16  # knots on either side, beyond which the coefficients count as 0: 0.43^16 = 1e-6
 
 
 def tabulate(potential: Potential, device: torch.device) -> bool:
-    """Let a SchNet train with tabulated filters where that can be done: energies alone, in float32, on a CPU.
+    """Let a SchNet train with tabulated filters where that can be done: in float32, on a CPU.
 
     Args:
         potential: The network; its weights and their names stay what they are.
@@ -44,120 +38,124 @@ def tabulate(potential: Potential, device: torch.device) -> bool:
         Whether it will.
     """
     schnet = potential.representation
-    if not isinstance(schnet, SchNet) or potential.gradients or device.type != "cpu":
+    if not isinstance(schnet, SchNet) or device.type != "cpu" or schnet.embedding.weight.dtype != torch.float32:
         return False
-    if schnet.embedding.weight.dtype != torch.float32:
-        return False
-    library = convolution_library()
-    if library is None:
+    kernels = compiled_kernels()
+    if kernels is None:
         print("Without a working C++ compiler (CXX) this training is several times slower.", file=sys.stderr)
         return False
-    schnet.forward = Tabulated(schnet, library)  # type: ignore[method-assign]
+    potential.forward = Tabulated(potential, schnet, kernels)  # type: ignore[method-assign]
     return True
 
 
 class Tabulated:
-    """The forward pass of a SchNet with tabulated filters; takes the place of ``schnet.forward``.
+    """The forward pass of a potential with tabulated filters; takes the place of ``potential.forward``.
 
     Args:
-        schnet: The network, whose weights are used and trained; float32, on the CPU.
-        library: What `convolution_library` returned.
+        potential: The network, whose weights are used and trained; float32, on the CPU.
+        schnet: Its representation.
+        kernels: The compiled loops.
     """
 
-    def __init__(self, schnet: SchNet, library: ctypes.CDLL) -> None:
-        self.schnet, self.library = schnet, library
-        self.step = schnet.cutoff / INTERVALS
-        # One knot more on either side, for the interpolation in the first and last interval.
-        knots = torch.arange(-1, INTERVALS + 2, dtype=torch.float32) * self.step
-        self.basis = gaussian(knots, schnet.centers, schnet.gamma)  # [K, G]
-        self.envelope = cosine_cutoff(knots, schnet.cutoff).unsqueeze(-1)  # [K, 1]
+    def __init__(self, potential: Potential, schnet: SchNet, kernels: Kernels) -> None:
+        self.potential, self.schnet, self.kernels = potential, schnet, kernels
+        self.intervals = INTERVALS * len(schnet.centers)
+        self.step = schnet.cutoff / self.intervals
+        knots = torch.arange(-MARGIN, self.intervals + MARGIN + 1, dtype=torch.float32) * self.step
+        basis = gaussian(knots, schnet.centers, schnet.gamma)
+        values = torch.zeros(len(knots), len(knots), dtype=torch.float64)  # of each spline at each knot
+        for offset, value in {-2: 1, -1: 26, 0: 66, 1: 26, 2: 1}.items():
+            values.diagonal(offset).fill_(value / 120)
+        self.grid = Grid(basis, torch.linalg.inv(values).float())
 
-    def __call__(self, elements: Tensor, vectors: Tensor, graph: dict[str, Tensor]) -> Tensor:
-        """Return the features of the atoms; arguments as of `SchNet.forward`."""
-        pairs = self.pairs(vectors, graph)
-        x = self.schnet.embedding(elements)
-        for module in self.schnet.interactions:
-            interaction = cast(Interaction, module)
-            table = interaction.filter_network(self.basis) * self.envelope  # [K, F]
-            convolved = Convolution.apply(interaction.in_features(x), table, *pairs, self.library)
-            x = x + interaction.out_network(convolved)
-        return x
+    def __call__(self, graph: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs; argument as of `Potential.forward`."""
+        potential = self.potential
+        edges, vectors = half_edges(graph)
+        distances = norm(vectors)
+        elements = potential.rows.index_select(0, graph[keys.NUMBERS])
+        passes = Passes(self.schnet, self.grid, elements, self.pairs(edges, distances), self.kernels)
+        x = Features.apply(passes, *self.schnet.parameters())
+        if not x.requires_grad:
+            x.requires_grad_(potential.gradients)
+        outputs: dict[str, Tensor] = {}
+        for head in potential.heads.values():
+            outputs.update(head(x, elements, graph))
+        if potential.gradients:
+            energy = outputs[keys.ENERGY].sum()
+            slope = torch.autograd.grad([energy], [x], create_graph=potential.training)[0]
+            rates = Rates.apply(passes, x, slope)
+            rates = rates if potential.training else rates.detach()
+            directions = vectors / distances.unsqueeze(-1)
+            outputs.update(mechanics(rates.double().unsqueeze(-1) * directions, vectors, graph | {keys.EDGES: edges}))
+        return outputs
 
-    @torch.no_grad()
-    def pairs(self, vectors: Tensor, graph: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return each pair of atoms once: i ``[p]``, j ``[p]``, first row of the table ``[p]``, weights ``[p, 4]``."""
-        edges, shifts = graph[keys.EDGES], graph[keys.SHIFTS]
-        # Of an atom's own images only those on one side: the first component that is not zero decides.
-        sign = torch.where(shifts[:, 0] != 0, shifts[:, 0], torch.where(shifts[:, 1] != 0, shifts[:, 1], shifts[:, 2]))
-        half = ((edges[0] < edges[1]) | ((edges[0] == edges[1]) & (sign > 0))).nonzero().squeeze(1)
-        position = norm(vectors[half]) / self.step
-        row = position.long().clamp(max=INTERVALS - 1)
-        u = (position - row).unsqueeze(-1)
-        # Cubic convolution (Catmull-Rom), https://doi.org/10.1109/TASSP.1981.1163711.
-        weights = torch.cat(
-            [
-                ((1.0 - 0.5 * u) * u - 0.5) * u,
-                (1.5 * u - 2.5) * u * u + 1.0,
-                ((2.0 - 1.5 * u) * u + 0.5) * u,
-                (0.5 * u - 0.5) * u * u,
-            ],
-            dim=1,
-        )
-        return edges[0, half], edges[1, half], row, weights.float()
+    def pairs(self, edges: Tensor, distances: Tensor) -> Pairs:
+        """Return the pairs of atoms with their weights in the table.
+
+        Args:
+            edges: ``[2, p]`` each pair once.
+            distances: ``[p]`` in Å, float64.
+        """
+        position = distances / self.step
+        row = position.long().clamp(max=self.intervals - 1)
+        value, slope = quintic((position - row).unsqueeze(-1) - torch.arange(-2.0, 4.0, dtype=torch.float64))
+        wave = math.pi / self.schnet.cutoff
+        angle = (distances * wave).clamp(max=math.pi).unsqueeze(-1)
+        envelope, fall = 0.5 * (angle.cos() + 1.0), -0.5 * wave * angle.sin()
+        weights = torch.stack([value * envelope, value * fall + slope * envelope / self.step], dim=1)
+        return Pairs(edges[0], edges[1], row + (MARGIN - 2), weights.float())
 
 
-class Convolution(torch.autograd.Function):
-    """``out_i = Σ_j x_j ∘ W(d_ij)`` with interpolated W."""
+def quintic(offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the quintic B-spline and its derivative at offsets from its middle between -3 and 3."""
+    value, slope = torch.zeros_like(offsets), torch.zeros_like(offsets)
+    t = offsets.abs()
+    for edge, factor in ((3.0, 1.0), (2.0, -6.0), (1.0, 15.0)):
+        left = (edge - t).clamp(min=0.0)
+        value += factor / 120 * left**5
+        slope -= factor / 24 * left**4
+    return value, slope * offsets.sign()
+
+
+def half_edges(graph: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return edges ``[2, p]`` and vectors ``[p, 3]`` with each pair of atoms once."""
+    edges, shifts = graph[keys.EDGES], graph[keys.SHIFTS]
+    # Of an atom's own images only those on one side: the first component that is not zero decides.
+    sign = torch.where(shifts[:, 0] != 0, shifts[:, 0], torch.where(shifts[:, 1] != 0, shifts[:, 1], shifts[:, 2]))
+    half = ((edges[0] < edges[1]) | ((edges[0] == edges[1]) & (sign > 0))).nonzero().squeeze(1)
+    edges = edges[:, half]
+    return edges, edge_vectors(graph | {keys.EDGES: edges, keys.SHIFTS: shifts[half]})
+
+
+class Features(torch.autograd.Function):
+    """The features of the atoms as a function of the weights."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, table: Tensor, i: Tensor, j: Tensor, row: Tensor, weights: Tensor, library: ctypes.CDLL
-    ) -> Tensor:
+    def forward(ctx: Any, passes: Passes, *parameters: Tensor) -> Tensor:
         """Return ``[n, F]``."""
-        x, table = x.contiguous(), table.contiguous()
-        ctx.save_for_backward(x, table, i, j, row, weights)
-        ctx.library = library
-        out = torch.zeros_like(x)
-        library.zoo_convolve(len(i), x.shape[1], *_pointers(i, j, row, weights, table, x, out))
-        return out
+        ctx.passes = passes
+        return passes.forward()
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the derivatives with respect to ``x`` and ``table``."""
-        x, table, i, j, row, weights = ctx.saved_tensors
-        slope = slopes[0].contiguous()
-        dx, dtable = torch.zeros_like(x), torch.zeros_like(table)
-        ctx.library.zoo_convolve_backward(
-            len(i), x.shape[1], *_pointers(i, j, row, weights, table, x, slope, dx, dtable)
-        )
-        return dx, dtable, None, None, None, None, None
+    def backward(ctx: Any, *dx: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the derivatives with respect to the weights, those through `Rates` among them."""
+        return None, *ctx.passes.gradients(dx[0].contiguous())
 
 
-def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+class Rates(torch.autograd.Function):
+    """∂E/∂d of the pairs as a function of the features' slopes ∂E/∂x, and of the weights.
 
+    The features are an argument only so that autograd runs this one's backward before theirs.
+    """
 
-@cache
-def convolution_library() -> ctypes.CDLL | None:
-    """Compile the fused convolution for this machine, once; None where there is no C++ compiler."""
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
-    if compiler is None:
-        return None
-    folder = cache_folder() / "compiled"
-    machine = Path("/proc/cpuinfo").read_text()[:4096] if Path("/proc/cpuinfo").exists() else ""
-    key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, *FLAGS, machine]).encode()).hexdigest()[:16]
-    path = folder / f"convolution-{key}.so"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            built = Path(scratch) / path.name
-            done = subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(built)], capture_output=True)
-            if done.returncode != 0:
-                return None
-            os.replace(built, path)
-    library = ctypes.CDLL(str(path))
-    size, pointer = ctypes.c_int64, ctypes.c_void_p
-    library.zoo_convolve.argtypes = [size, size, *[pointer] * 7]
-    library.zoo_convolve_backward.argtypes = [size, size, *[pointer] * 9]
-    library.zoo_convolve.restype = library.zoo_convolve_backward.restype = None
-    return library
+    @staticmethod
+    def forward(ctx: Any, passes: Passes, x: Tensor, slope: Tensor) -> Tensor:
+        """Return ``[p]``."""
+        ctx.passes = passes
+        return passes.reverse(slope.detach().contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, *rates: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the derivative with respect to the slopes: the features' rates of change."""
+        return None, None, ctx.passes.tangent(rates[0].contiguous())
