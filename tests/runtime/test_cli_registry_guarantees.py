@@ -27,7 +27,7 @@ from zoo_runtime import cli, load
 from zoo_runtime.backends import BACKENDS, CODE, BackendUnavailable
 
 HOUSE = Path(__file__).parents[2]
-BUNDLE = BUNDLED / "schnet-qm9" / "1.0.0"
+BUNDLE = next((BUNDLED / "schnet-qm9").iterdir())
 WATER = molecule("H2O")
 
 

@@ -35,10 +35,6 @@ FORCES_TOLERANCE = 1e-4
 """Largest |dF|, in eV/Å; usual is 1e-6. The same number holds for all other outputs."""
 FLOAT64_TOLERANCE = 5e-6
 """The same between float64 backends, any output: libzoo's tables of filters are good to about 1e-7 of the largest."""
-SETTLING = ("torchscript",)
-"""Backends that go on optimising themselves, which changes the last digits."""
-SETTLED = 2e-5
-"""How much of those a repeat may differ, in the unit of the output."""
 MIXED = "eV/atom, eV/Å"
 
 
@@ -120,8 +116,6 @@ def _measure_all(promises: list[Promise], report: Report, subject: Subject, name
 
 def _measure(promise: Promise, subject: Subject, named: dict[str, Atoms]) -> Check:
     tolerance = promise.float32 if subject.single else promise.float64
-    if promise.measure is running.repeat_error and subject.backend.name in SETTLING:
-        tolerance = SETTLED
     try:
         value, note = promise.measure(subject, named), ""
     except ZooError as error:  # a number that is not finite, for example
