@@ -139,7 +139,7 @@ class Model:
             >>> model = load("schnet-qm9")
             >>> water, silane = model.predict([molecule("H2O"), molecule("SiH4")], errors="return")
             >>> print(f"{water.energy:.2f} {water.units['energy']}")
-            -2079.18 eV
+            -2079.10 eV
             >>> print(silane)
             schnet-qm9 does not know Si (atom 0); it was trained on H, C, N, O, F only.
         """
@@ -172,9 +172,9 @@ class Model:
             >>> frames = (molecule(name) for name in ("H2O", "CH4", "NH3"))  # or ase.io.iread(FILE)
             >>> for prediction in load("schnet-qm9").predict_many(frames):
             ...     print(f"{prediction.energy:.2f} eV")
-            -2079.18 eV
-            -1101.73 eV
-            -1538.10 eV
+            -2079.10 eV
+            -1101.56 eV
+            -1538.11 eV
         """
         _check_word(errors)
         waiting: deque[tuple[list[_Input | ZooError], Future[list[Prediction | ZooError]]]] = deque()
