@@ -80,14 +80,15 @@ class WACSF(Representation):
         Returns:
             ``[n, D]``.
         """
-        return (self.descriptors(elements, vectors, graph) - self.mean) / self.stddev
+        # Where a function hardly varies, its standard deviation magnifies what float32 would round off.
+        standardised = (self.descriptors(elements, vectors, graph) - self.mean) / self.stddev
+        return standardised.to(self.mean.dtype)
 
     def descriptors(self, elements: Tensor, vectors: Tensor, graph: dict[str, Tensor]) -> Tensor:
-        """Return the symmetry functions before standardisation; arguments as in `forward`."""
-        precise = norm(vectors)  # [e] float64: narrow Gaussians magnify every error of a distance
-        vectors, distances = vectors.to(self.mean.dtype), precise.to(self.mean.dtype)
+        """Return the symmetry functions before standardisation, in float64; arguments as in `forward`."""
+        distances = norm(vectors)  # [e]
         envelope = cosine_cutoff(distances, self.cutoff)  # [e]
-        radial = self._radial(elements, precise, envelope, graph["edges"])
+        radial = self._radial(elements, distances, envelope, graph["edges"])
         angular = self._angular(elements, vectors, distances, envelope, graph["edges"], graph["triples"])
         return torch.cat([radial, angular], dim=1)
 
