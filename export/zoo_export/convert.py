@@ -80,7 +80,13 @@ def convert(
     check_free(out, name, version, targets)
     path = Path(model)
     source = read(path, Path(config) if config else None)
-    potential = network(source, _numbers(species), energy_unit, length_unit)
+    try:
+        potential = network(source, _numbers(species), energy_unit, length_unit)
+    except (KeyError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReleaseInvalid(
+            f"{path}: tensors are missing, or are not those of its configuration ({reason})."
+        ) from error
     file = path / "best_model" if path.is_dir() else path
     facts = {
         "converted_from": f"SchNetPack {source.version}",

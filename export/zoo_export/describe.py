@@ -14,6 +14,7 @@ import torch
 
 import zoo_registry
 from zoo.models import Potential
+from zoo.models.committee import Committee
 from zoo.train.checkpoint import Trained
 from zoo.train.recipe import Recipe, load_recipe
 from zoo.train.weights import weights_sha256
@@ -139,9 +140,11 @@ def command(recipe: Recipe) -> str:
 
 def energy_reference(potential: Potential, kind: str) -> dict[str, Any]:
     """Return what is added to each atom's energy after the network, in eV for each atomic number."""
-    for head in potential.heads.values():
+    members = potential.potentials if isinstance(potential, Committee) else [potential]
+    for name, head in potential.heads.items():
         if keys.ENERGY in head.outputs():  # type: ignore[operator]
-            values = head.get_buffer("reference").tolist()
+            each = [member.heads[name].get_buffer("reference") for member in members]
+            values = torch.stack(each).mean(0).tolist()
             species = potential.species.tolist()
             named = {str(z): value for z, value in zip(species, values, strict=True)}
             return {"kind": kind, "unit": "eV", "values": named}

@@ -44,7 +44,7 @@ def section(folder: Path, metadata: Metadata) -> str | None:
         times.append(time.thread_time() - start)
     ms, cpu = 1e3 * statistics.median(times), describe(torch.device("cpu"), 1).removeprefix("1 x ")
     return (
-        f"## Speed\n\n{ms:.2g} ms for {atoms.get_chemical_formula()} ({len(atoms)} atoms, {1e3 * ms / len(atoms):.2g} "
+        f"## Speed\n\n{ms:.3g} ms for {atoms.get_chemical_formula()} ({len(atoms)} atoms, {1e3 * ms / len(atoms):.2g} "
         "µs/atom): one `Model.predict` with everything that the model gives, checks and neighbour list included; "
         f"native backend, float32, one thread of {cpu}; processor time, median of {CALLS} calls when this card was "
         "written. Batches and the calculator of a simulation are faster."

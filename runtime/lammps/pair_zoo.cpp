@@ -117,8 +117,10 @@ void PairZoo::load(const std::string& path) {
     open_session();
     introduce(path);
     const std::string golden = platform::path_join(path, "golden.json");
-    // A committee's golden numbers are those of its mean.
-    if (folder && options_.member < 0 && platform::file_is_readable(golden)) selftest(golden);
+    // A committee's golden numbers are those of its mean. All ranks or none, since they wait for each other in the test.
+    int test = folder && options_.member < 0 && platform::file_is_readable(golden);
+    MPI_Bcast(&test, 1, MPI_INT, 0, world);
+    if (test) selftest(golden);
 }
 
 void PairZoo::selftest(const std::string& golden) {

@@ -53,7 +53,9 @@ def read_extxyz(path: Path, skip: int = 0) -> Iterator[tuple[Atoms, int]]:
 def _lines(stream: BinaryIO) -> list[bytes]:
     """Return the lines of one frame, cell vectors at its end included; none at the end of the file."""
     header = stream.readline()
-    if not header.strip():
+    while header and not header.strip():  # ASE would stop here and lose what follows
+        header = stream.readline()
+    if not header:
         return []
     if not header.strip().isdigit():
         raise ValueError(f"a number of atoms must stand where {header.decode(errors='replace').strip()[:40]!r} does")

@@ -210,7 +210,7 @@ class Model:
             StructureError: A structure that the model cannot or must not be asked about.
         """
         compute = getattr(self.backend, "compute_structure", None)
-        if compute is None:
+        if compute is None or self.strict:  # the backend's own list does not tell of atoms that are alone
             return self.predict(structure)
         warnings = self._caveats + check_structure(structure, self.metadata)
         cell = structure.cell.array
@@ -219,8 +219,6 @@ class Model:
         if shortest.min(initial=np.inf) < OVERLAP:
             return self.predict(structure)  # whose error names the atoms
         warnings += check_shortest(shortest, self.metadata)
-        if self.strict:
-            refuse_outside(warnings)
         solid = cell if structure.pbc.any() else np.zeros((3, 3))
         result = self._prediction(outputs, 0, slice(None), solid, warnings)
         if isinstance(result, ZooError):

@@ -7,13 +7,14 @@ long, so whatever is beyond the last line of the journal is cut off and computed
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zoo_registry.errors import UsageError
+from zoo_registry.errors import UsageError, ZooError
 from zoo_runtime.frames import Frame, Place
 from zoo_runtime.locks import locked
 from zoo_runtime.report import Result, Source
@@ -64,6 +65,7 @@ class Output:
     Attributes:
         start: Where to go on reading.
         done: How many structures are in it already.
+        failed: Whether any of them, or of those before an interruption, had an error.
     """
 
     def __init__(self, path: Path, models: Sequence[Source], command: dict[str, Any]) -> None:
@@ -72,6 +74,7 @@ class Output:
         self.journal = path.with_name(f".{path.name}.journal")
         self.start: Place = (0, 0)
         self.done = 0
+        self.failed = False
         size = self._last(json.loads(json.dumps(command)))
         self._writer: Writer = WRITERS[path.suffix](self.part, models, size)
         self._journal = self.journal.open("a" if size else "w", encoding="utf-8")
@@ -84,6 +87,7 @@ class Output:
     def write(self, frame: Frame, results: Sequence[Result]) -> None:
         """Add the results of one structure."""
         self._writer.write(frame, results)
+        self.failed |= any(isinstance(result, ZooError) for result in results)
         self.start = frame.next
         self.done += 1
         self._unsaved += 1
@@ -93,7 +97,7 @@ class Output:
     def save(self) -> None:
         """Make what was written outlive this process."""
         if self._unsaved:
-            self._journal.write(json.dumps([self._writer.save(), self.done, *self.start]) + "\n")
+            self._journal.write(json.dumps([self._writer.save(), self.done, *self.start, self.failed]) + "\n")
             self._journal.flush()
             self._journalled = True
         self._unsaved = 0
@@ -131,11 +135,11 @@ class Output:
                 f"{self.part} was left by a run with other {', '.join(other)}; repeat that command to go on with it, "
                 "or delete the file, or choose another output=."
             )
-        entries = [entry for entry in found[1:] if isinstance(entry, list) and len(entry) == 4]
+        entries = [entry for entry in found[1:] if isinstance(entry, list) and len(entry) == 5]
         if not entries:
             return 0
-        size, self.done, *start = entries[-1]
-        self.start = (start[0], start[1])
+        size, self.done, first, second, self.failed = entries[-1]
+        self.start = (first, second)
         return int(size)
 
 
@@ -165,3 +169,5 @@ def open_output(path: Path, models: Sequence[Source], command: dict[str, Any]) -
         raise  # of standard output, not of the file
     except OSError as error:
         raise UsageError(f"output={path} cannot be written ({error.strerror}); choose another place.") from error
+    except sqlite3.Error as error:
+        raise UsageError(f"output={path} cannot be written ({error}); choose another place.") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from zoo_registry.errors import ZooError
+from zoo_registry.errors import UsageError, ZooError
 from zoo_runtime.frames import Frame
 from zoo_runtime.report import Result, Source, cells, columns, record
 
@@ -49,6 +49,8 @@ class _Text:
     def __init__(self, path: Path, models: Sequence[Source], size: int) -> None:
         self.models = models
         if size:
+            if path.stat().st_size < size:  # a disk that lost what was written last
+                raise UsageError(f"{path} is shorter than its journal says; delete it and start again.")
             os.truncate(path, size)
         self.stream = path.open("a" if size else "w", encoding="utf-8", newline="")
         self.begin(new=not size)
@@ -164,9 +166,8 @@ class Database:
         atoms = _without_predictions(frame.structure)
         pairs = {name: value for name, value, _ in named(results, self.models) if np.ndim(value) == 0}
         data: dict[str, Any] = {name: value for name, value, _ in named(results, self.models) if np.ndim(value)}
-        plain = str | bool | int | float | np.ndarray | np.generic
-        data["info"] = {str(key): value for key, value in atoms.info.items() if isinstance(value, plain)}
-        data["arrays"] = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
+        data["info"] = _plain(atoms.info)
+        data["arrays"] = _plain({n: array for n, array in atoms.arrays.items() if n not in ("numbers", "positions")})
         data["zoo_file"], data["zoo_frame"] = frame.file, frame.index
         self.size = self.database.write(atoms, pairs, data=data)
 
@@ -179,6 +180,19 @@ class Database:
     def close(self, whole: bool) -> None:
         """Commit and close."""
         self.database.__exit__(None, None, None)
+
+
+def _plain(value: Any) -> Any:
+    """Return what ASE can store: of numpy's types it knows arrays of numbers alone."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
 
 
 def named(results: Sequence[Result], models: Sequence[Source]) -> Iterator[tuple[str, Any, bool]]:

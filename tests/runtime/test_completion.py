@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from zoo_registry import store
 from zoo_runtime import cli
 
-BUNDLED = ["schnet-qm9", "schnet-rmd17-ethanol", "wacsf-qm9"]
+BUNDLED = sorted(path.name for path in store.BUNDLED.iterdir())
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def offered(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
         ("zoo predict ", [f"model={name}" for name in BUNDLED]),
         ("zoo predict mo", [f"model={name}" for name in BUNDLED]),
         ("zoo predict model =", BUNDLED),
-        ("zoo predict model = sch", BUNDLED[:2]),
+        ("zoo predict model = sch", [name for name in BUNDLED if name.startswith("sch")]),
         ("zoo predict model = schnet-qm9,w", ["schnet-qm9,wacsf-qm9"]),
         ("zoo md model = schnet-qm9 mol.xyz temp", ["temperature="]),
         ("zoo md mol.xyz ens", ["ensemble=nve", "ensemble=langevin", "ensemble=npt"]),

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 
+import zoo_runtime
 from zoo_registry.errors import ReleaseInvalid
 from zoo_registry.metadata import Metadata
 from zoo_registry.release import Release
@@ -88,6 +89,12 @@ def test_the_spread_of_a_committee_is_measured_by_that_on_test_data(
     assert warning == "committee spread of forces is 0.04 eV/Å, on test data 0.01 eV/Å (root mean square)"
     model.strict = True
     assert isinstance(model.predict([molecule("CH4")], errors="return")[0], OutsideDomain)
+
+
+def test_strict_mode_refuses_atoms_that_are_alone_in_a_simulation_too() -> None:
+    model = zoo_runtime.load("schnet-rmd17-ethanol", strict=True)
+    with pytest.raises(OutsideDomain):
+        model.follow(Atoms("H2", [[0, 0, 0], [9, 0, 0]]))
 
 
 def test_a_glance_at_a_batch_finds_just_what_a_closer_look_finds(make_metadata: Callable[..., Metadata]) -> None:

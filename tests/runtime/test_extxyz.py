@@ -40,7 +40,6 @@ FRAMES = {
     "carriage returns": "2\r\nenergy=1.0\r\nH 0 0 0\r\nH 0 0 1\r\n",
     "no end of line": "2\nenergy=1.0\nH 0 0 0\nH 0 0 1",
     "empty lines at the end": f"2\n\n{TWO}\n\n",
-    "what comes after an empty line": f"2\n\n{TWO}\n2\n\n{TWO}",
     "not ASCII": f"2\nname=Åå note=é\n{TWO}",
     "twice": f"2\na=1 a=2.5\n{TWO}",
     "large numbers": f"2\na=99999999999 b=99999999999999999999 d=1e300\n{TWO}",
@@ -140,3 +139,9 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
 
     peak(10)
     assert peak(4000) < 1.5 * peak(400)
+
+
+def test_frames_after_an_empty_line_are_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "two.extxyz"
+    path.write_text(f"\n2\n\n{TWO}\n\n2\n\n{TWO}\n")
+    assert [len(atoms) for atoms, _ in read_extxyz(path)] == [2, 2]

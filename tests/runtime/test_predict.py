@@ -167,6 +167,26 @@ def test_a_database_keeps_everything_apart_from_what_the_input_said(zoo: Callabl
     assert first.zoo_model == "pair-test@1.0.0"
 
 
+@pytest.mark.usefixtures("pair_hub")
+def test_a_database_takes_numbers_lists_and_words(zoo: Callable) -> None:
+    comment = 'Properties=species:S:1:pos:R:3:name:S:1 charge=0 frame=3 flags="T F"'
+    Path("odd.extxyz").write_text(f"2\n{comment}\nH 0 0 0 a\nC 0 0 1.1 b\n")
+    assert zoo("predict", "model=pair-test", "odd.extxyz", "output=o.db")[0] == 0
+    (row,) = connect("o.db").select()
+    assert (row.data["info"]["frame"], list(row.data["info"]["flags"])) == (3, [True, False])
+    assert list(row.data["arrays"]["name"]) == ["a", "b"]
+
+
+@pytest.mark.usefixtures("pair_hub")
+def test_a_run_that_goes_on_remembers_what_failed_before(zoo: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("some.extxyz", [molecule("SiH4"), *[molecule("CH4")] * 9])
+    monkeypatch.setattr(output, "SAVE_STRUCTURES", 1)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        assert zoo("predict", "model=pair-test", "some.extxyz", "output=o.jsonl")[0] == 130
+    assert zoo("predict", "model=pair-test", "some.extxyz", "output=o.jsonl")[0] == 1
+
+
 def test_models_stand_side_by_side_each_with_its_own_errors(
     zoo: Callable, many: list[Atoms], make_release: Callable[..., Release]
 ) -> None:

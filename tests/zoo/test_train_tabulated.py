@@ -186,3 +186,19 @@ def test_a_step_is_bitwise_repeatable(pair):
         loss(fast(graph)).backward()
         steps.append([parameter.grad for parameter in fast.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*steps, strict=True))
+
+
+def test_a_weight_that_is_no_number_is_not_hidden(pair):
+    _, fast = pair()
+    with torch.no_grad():
+        fast.representation.interactions[0].in_features.weight[0, 0] = float("nan")
+    assert not torch.isfinite(fast(tensors(STRUCTURES["crystal"]))["energy"]).any()
+
+
+def test_without_a_folder_for_the_kernels_training_is_plain(pair, monkeypatch, tmp_path, capsys):
+    exact, _ = pair()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("zoo.train.tabulated.compiled_kernels", compiled_kernels.__wrapped__)
+    assert not tabulate(exact.float(), CPU)
+    assert "ZOO_CACHE" in capsys.readouterr().err

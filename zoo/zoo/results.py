@@ -111,11 +111,15 @@ def read_runs(path: Path) -> list[Entry]:
 
 def add_run(folder: str | Path, path: Path) -> None:
     """Add an evaluated run to the file of runs, in place of one of the same name."""
+    if path.exists():
+        read_runs(path)  # refuses what is not such a file
     items = yaml.safe_load(path.read_text(encoding="utf-8")) or [] if path.exists() else []
     entry = run_entry(folder)
     items = [item for item in items if item["name"] != entry["name"]] + [entry]
     items.sort(key=lambda item: str(item["name"]))
-    path.write_text(yaml.safe_dump(items, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    part = path.with_suffix(".part")
+    part.write_text(yaml.safe_dump(items, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    part.replace(path)
 
 
 def published() -> list[dict[str, Any]]:

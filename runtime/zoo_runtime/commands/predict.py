@@ -68,7 +68,7 @@ def predict(
         if output:
             command = command_of(files, told, dtype=dtype, strict=strict)
             file = stack.enter_context(open_output(output, told, command))
-            start, done = file.start, file.done
+            start, done, complain.failed = file.start, file.done, file.failed
             if done:
                 typer.echo(f"zoo: {output}: goes on after {done:,} structures of a run that was stopped", err=True)
         for frame, results in follow(_results(models, files, start), len(files), done):

@@ -73,7 +73,6 @@ def relax(
     told = sources([loaded], [list(loaded.metadata.outputs)])
     options = {"fmax": fmax, "steps": steps, "cell": cell, "optimizer": optimizer, "dtype": dtype, "strict": strict}
     rows: list[list[str]] = []
-    failed = False
     with ExitStack() as stack:
         show = stack.enter_context(live_line())
         stack.enter_context(warnings_on_stderr(show=False))
@@ -94,7 +93,7 @@ def relax(
                 if error.exit_code != 1:
                     raise
                 result = error
-            failed |= _tell(place, result)
+            file.failed |= _tell(place, result)
             written, prediction = _written(frame, result)
             file.write(written, [prediction])
             if as_json:
@@ -103,7 +102,7 @@ def relax(
     if not as_json:
         print_rows(TITLES, rows)
         typer.echo(f"{footnote(told[0])}\nbackend: {loaded.backend.description}\nwritten: {output}")
-    if failed:
+    if file.failed:
         raise typer.Exit(1)
 
 

@@ -42,6 +42,10 @@ def verify(
     from zoo_runtime.verification.report import TITLES
     from zoo_runtime.verification.suite import verify as verify_release
 
+    if output and quick:
+        raise UsageError("quick=true makes no report; leave out output= or quick=true.")
+    if output and not output.parent.is_dir():
+        raise UsageError(f"output={output}: there is no folder {output.parent}; make it, or choose another.")
     names = _backends(backend)
     release = resolve(model, hub)
     typer.echo(f"{release}: every file has the size and sha256 of its manifest")

@@ -157,7 +157,7 @@ def test_what_is_a_default_need_not_be_said_and_new_heads_are_standardised(
     fine: Callable[..., Recipe], ethanol: Cache
 ) -> None:
     model = fine().model.model_dump()
-    del model["heads"]["energy"]["aggregation"], model["representation"]["gaussians"]
+    del model["heads"]["energy"]["aggregation"], model["representation"]["interactions"]
     model["heads"]["other"] = {"kind": "atomwise", "property": "other"}
     data = fine().data.model_dump() | {"targets": {"energy": "E", "other": "E"}}
     loss = {"energy": {}, "other": {}}

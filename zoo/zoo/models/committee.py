@@ -127,7 +127,7 @@ class Committee(Potential):
 
     @property
     def heads(self) -> nn.ModuleDict:  # type: ignore[override]
-        """Those of the first member, by name; the others have the same, with the same references."""
+        """Those of the first member, by name; the others have the same."""
         return self.potentials[0].heads
 
 

@@ -57,7 +57,7 @@ void zoo_activate(Index rows, Index width, const float* bias, float* z, float* s
 #pragma omp simd
     for (Index f = 0; f < width; ++f) {
       const float x = z[f] + bias[f], e = decay(std::fabs(x)), inverse = 1.0f / (1.0f + e);
-      z[f] = (x > 0.0f ? x : 0.0f) + log1p(e) - 0.693147181f;
+      z[f] = (x < 0.0f ? 0.0f : x) + log1p(e) - 0.693147181f;
       slope[f] = x > 0.0f ? inverse : e * inverse;
     }
   }

@@ -44,7 +44,7 @@ def _cpu() -> str:
 def rank() -> int:
     """Return this process's rank, also before the processes of a run know each other."""
     for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if name in os.environ:
+        if name in os.environ and not _interactive(name):
             return int(os.environ[name])
     return 0
 
@@ -52,9 +52,14 @@ def rank() -> int:
 def processes() -> int | None:
     """Return how many processes torchrun, SLURM's srun or Lightning started, None where none of them did."""
     for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
-        if name in os.environ:
+        if name in os.environ and not _interactive(name):
             return int(os.environ[name])
     return None
+
+
+def _interactive(name: str) -> bool:
+    """Tell whether a variable is that of a shell under SLURM, which starts one process whatever runs in it."""
+    return name.startswith("SLURM") and os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
 
 
 def world() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +131,10 @@ def save_errors(evaluation: Evaluation, path: Path) -> None:
         arrays |= {name: errors.difference, f"unit.{name}": np.array(errors.unit)}
         further = {f"{kind}.{name}": getattr(errors, kind) for kind in FURTHER}
         arrays |= {key: array for key, array in further.items() if array is not None}
-    np.savez_compressed(path, **arrays)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(part, path)
 
 
 def load_errors(path: Path, metrics: dict[str, dict[str, Any]]) -> Evaluation:
@@ -149,5 +155,5 @@ def load_errors(path: Path, metrics: dict[str, dict[str, Any]]) -> Evaluation:
                 for name in names
             }
             return Evaluation(metrics, errors, file["index"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} does not hold the errors of an evaluation ({error!r}); run zoo evaluate.") from None

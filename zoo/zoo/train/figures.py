@@ -103,7 +103,7 @@ def draw_learning(histories: Sequence[Path], units: Mapping[str, str], out: Path
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if all(row.values())]  # a killed run leaves a row that is cut off
     return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]} if rows else {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -63,20 +64,29 @@ def _function(function: Callable[..., None], sizes: int) -> Callable[..., None]:
 
 @cache
 def compiled_kernels() -> Kernels | None:
-    """Compile ``convolution.cpp`` for this machine, once; None where there is no working C++ compiler."""
+    """Compile ``convolution.cpp`` for this machine, once; None without a working C++ compiler and cache folder."""
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if compiler is None:
         return None
     folder = cache_folder() / "compiled"
-    machine = Path("/proc/cpuinfo").read_text()[:4096] if Path("/proc/cpuinfo").exists() else ""
-    key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, *FLAGS, machine]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join([SOURCE.read_text(), compiler, *FLAGS, _processor()]).encode()).hexdigest()[:16]
     path = folder / f"convolution-{key}.so"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            built = Path(scratch) / path.name
-            done = subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(built)], capture_output=True)
-            if done.returncode != 0:
-                return None
-            os.replace(built, path)
-    return Kernels(path)
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                built = Path(scratch) / path.name
+                done = subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(built)], capture_output=True)
+                if done.returncode != 0:
+                    return None
+                os.replace(built, path)
+        return Kernels(path)
+    except OSError:  # a folder that cannot be written, or from which nothing may run
+        return None
+
+
+def _processor() -> str:
+    """Return what the system says of the first core, but for its clock, which changes by the moment."""
+    facts = Path("/proc/cpuinfo")
+    first = facts.read_text().partition("\n\n")[0] if facts.exists() else platform.processor()
+    return "\n".join(line for line in first.splitlines() if "mhz" not in line.lower())

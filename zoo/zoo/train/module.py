@@ -148,7 +148,7 @@ class TrainingModule(pl.LightningModule):
         self._sums.append(torch.stack(rows))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the training loss since the last validation, the validation loss and the mean absolute errors.
+        """Log the training loss of the epoch, the validation loss and the mean absolute errors.
 
         They are those of all systems together, however they were shared out to batches and processes.
         """

@@ -42,7 +42,11 @@ def tabulate(potential: Potential, device: torch.device) -> bool:
         return False
     kernels = compiled_kernels()
     if kernels is None:
-        print("Without a working C++ compiler (CXX) this training is several times slower.", file=sys.stderr)
+        print(
+            "Without a working C++ compiler (CXX) and a cache folder that can be written (ZOO_CACHE), "
+            "this training is several times slower.",
+            file=sys.stderr,
+        )
         return False
     potential.forward = Tabulated(potential, schnet, kernels)  # type: ignore[method-assign]
     return True
