@@ -16,6 +16,7 @@ from zoo_export.eager import Eager
 from zoo_registry.release import Release
 from zoo_runtime import keys
 from zoo_runtime.backends import BackendUnavailable, choose, native
+from zoo_runtime.backends.committee import NativeCommittee
 from zoo_runtime.verification.shapes import LARGE, large, structures
 from zoo_runtime.verification.subject import Results, Subject, deviations
 
@@ -108,8 +109,17 @@ def columns(release: Release, backends: list[str]) -> Iterator[Column]:
                 yield Column("native float64 tables", Subject(runner, metadata, dtype), FLOAT32)
                 if metadata.architecture != "schnet":
                     continue  # its symmetry functions are always tabulated
-                runner = native.NativeModel(release.file(native.FILE), dtype, exact=True)
+                runner = _exact(release, dtype)
             yield Column(f"{name} {dtype}", Subject(runner, metadata, dtype), limits)
+
+
+def _exact(release: Release, dtype: str) -> Any:
+    """Return the engine with SchNet's filter networks themselves in place of their tables."""
+    file = release.file(native.FILE)
+    members = release.metadata.hyperparameters.get("committee")
+    if members is None:
+        return native.NativeModel(file, dtype, exact=True)
+    return NativeCommittee([native.NativeModel(file, dtype, exact=True, member=k) for k in range(members)])
 
 
 def rows(reference: Subject, with_large: bool) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from ase.build import molecule
 
 from zoo_registry.release import Release
 from zoo_runtime import Model, cli
-from zoo_runtime.commands.benchmark import WARM, measure
+from zoo_runtime.commands.benchmark import LEAST, WARM, measure
 from zoo_runtime.graph import Graph
 
 
@@ -75,5 +75,5 @@ def test_the_median_leaves_out_the_first_calls_and_both_take_turns(
     assert timings["slow"].median == pytest.approx(0.4)
     assert timings["fast"].median == pytest.approx(0.1)
     assert timings["slow"].first == timings["fast"].first == 100.0
-    assert slow.calls == fast.calls == WARM + 10
+    assert (slow.calls, fast.calls) == (WARM + max(LEAST, 3), WARM + 10)  # who has had its time waits
     assert atoms.positions[1].tolist() == [0, 0, 1.2]
