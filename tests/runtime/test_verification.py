@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -231,10 +232,11 @@ def test_a_workspace_that_threads_share_is_found(subject) -> None:
 
 
 def test_memory_that_is_kept_is_found(subject) -> None:
-    kept: list[np.ndarray] = []
+    kept: list[mmap.mmap] = []
 
     def keep(graph: Graph, outputs: Outputs) -> Outputs:
-        kept.append(np.ones(50_000))
+        kept.append(mmap.mmap(-1, 400_000))  # fresh pages, not room that earlier tests gave back
+        kept[-1].write(b"1" * 400_000)
         return outputs
 
     assert failed(subject(Pairs(keep)), behaviour) == {"memory leak"}
