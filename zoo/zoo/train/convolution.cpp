@@ -63,10 +63,11 @@ void zoo_activate(Index rows, Index width, const float* bias, float* z, float* s
   }
 }
 
-// dz <- s * dh + rate * dz * (1 - s): the derivative of dot(dh, ssp(z)) + dot(dh1, s(z) * rate), where first = s * dh1.
-void zoo_bend(Index size, const float* s, const float* dh, const float* first, const float* rate, float* dz) {
+// dz <- s * dz + rate * first * (1 - s): from the derivative of dot(dh, h) with respect to h, in dz, to that of
+// dot(dh, ssp(z)) + dot(dh1, s(z) * rate) with respect to z, where first = s * dh1.
+void zoo_bend(Index size, const float* s, const float* first, const float* rate, float* dz) {
 #pragma omp simd
-  for (Index k = 0; k < size; ++k) dz[k] = s[k] * dh[k] + first[k] * rate[k] * (1.0f - s[k]);
+  for (Index k = 0; k < size; ++k) dz[k] = s[k] * dz[k] + first[k] * rate[k] * (1.0f - s[k]);
 }
 
 void zoo_convolve(Index pairs, Index width, const Index* i, const Index* j, const Index* row, const float* c,

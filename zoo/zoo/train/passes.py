@@ -50,29 +50,34 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of an interaction, named as in ``v = B₃ ssp(B₂ Σ_j (B₁ x_j) ∘ W + b₂) + b₃``."""
+    """The weights of an interaction, ``v = B₃ ssp(B₂ Σ_j (B₁ x_j) ∘ W + b₂) + b₃``, ``W = A₂ ssp(A₁ basis + a₁) + a₂``.
+
+    Attributes:
+        filters: A₁, a₁, A₂ and a₂.
+    """
 
     b1: Tensor
     b2: Tensor
     b2_bias: Tensor
     b3: Tensor
     b3_bias: Tensor
-    filters: nn.Sequential
+    filters: list[Tensor]
 
     @staticmethod
     def of(module: nn.Module) -> Layer:
         """Pick the weights out of the module."""
-        inward, outward = cast(Interaction, module).in_features, cast(Interaction, module).out_network
-        second, third = cast(nn.Linear, outward[0]), cast(nn.Linear, outward[2])
-        filters = cast(nn.Sequential, module.filter_network)
-        return Layer(inward.weight, second.weight, second.bias, third.weight, third.bias, filters)
+        interaction = cast(Interaction, module)
+        networks = interaction.out_network, interaction.filter_network
+        second, third, *filters = (cast(nn.Linear, network[position]) for network in networks for position in (0, 2))
+        weights = [weight for layer in filters for weight in (layer.weight, layer.bias)]
+        return Layer(interaction.in_features.weight, second.weight, second.bias, third.weight, third.bias, weights)
 
 
 class Passes:
     """The passes over one batch, in this order.
 
-    A tensor ``[T, 2, n, F]`` holds a value and its rate of change in each of T interactions; where its name begins with
-    d, the derivatives of the loss with respect to these two.
+    ``name[k][0]`` is a value in interaction k and ``name[k][1]`` its rate of change; where the name begins with d, the
+    derivatives of the loss with respect to these two.
 
     Args:
         schnet: The network.
@@ -88,114 +93,120 @@ class Passes:
         self.shape = len(elements), schnet.features
         self.size = len(pairs.i), schnet.features
         self.edges = pairs.i, pairs.j, pairs.row, pairs.weights
+        self.x, self.y, self.s, self.h, self.dx, self.dy, self.dz = (self._slots() for _ in range(7))
+        self.slope, self.ds, self.zdot = ([torch.empty(0)] * len(self.layers) for _ in range(3))
         self.rates: Tensor | None = None
 
     def forward(self) -> Tensor:
         """Return the features ``[n, F]``."""
-        self._tabulate()
-        self.x, self.y, self.s, self.h = self._empty(), self._empty(), self._empty(), self._empty()
-        self.slope = torch.empty(len(self.layers), *self.shape)
+        self.filters = [Filters(layer.filters, self.grid, self.kernels) for layer in self.layers]
         x = torch.index_select(self.schnet.embedding.weight, 0, self.elements)
         for k, layer in enumerate(self.layers):
-            self.x[k, 0] = x
-            torch.mm(x, layer.b1.t(), out=self.y[k, 0])
-            self.kernels.convolve(*self.size, *self.edges, self.table[k], self.y[k, 0], self.s[k, 0].zero_())
-            torch.mm(self.s[k, 0], layer.b2.t(), out=self.h[k, 0])
-            self.kernels.activate(*self.shape, layer.b2_bias, self.h[k, 0], self.slope[k])
-            x = torch.addmm(x, self.h[k, 0], layer.b3.t()).add_(layer.b3_bias)
+            self.x[k][0], self.y[k][0], self.s[k][0] = x, linear(x, layer.b1), torch.zeros(self.shape)
+            self.kernels.convolve(*self.size, *self.edges, self.filters[k].table, self.y[k][0], self.s[k][0])
+            self.h[k][0], self.slope[k] = linear(self.s[k][0], layer.b2), torch.empty(self.shape)
+            self.kernels.activate(*self.shape, layer.b2_bias, self.h[k][0], self.slope[k])
+            x = linear(self.h[k][0], layer.b3, layer.b3_bias).add_(x)
         return x
 
     def reverse(self, dx: Tensor) -> Tensor:
         """Return g = ∂E/∂d ``[p]`` from ∂E/∂x ``[n, F]``."""
-        self.dx, self.dy, self.dz = self._empty(), self._empty(), self._empty()
-        self.ds = torch.empty(len(self.layers), *self.shape)
         g = torch.zeros(self.size[0])
         for k, layer in reversed(list(enumerate(self.layers))):
-            self.dx[k, 1] = dx
-            torch.mm(dx, layer.b3, out=self.dz[k, 1]).mul_(self.slope[k])
-            torch.mm(self.dz[k, 1], layer.b2, out=self.ds[k])
-            self.kernels.convolve_distance(*self.size, *self.edges, self.table[k], self.y[k, 0], self.ds[k], g)
-            self.kernels.convolve(*self.size, *self.edges, self.table[k], self.ds[k], self.dy[k, 1].zero_())
-            dx = torch.addmm(dx, self.dy[k, 1], layer.b1)
+            table, dy = self.filters[k].table, torch.zeros(self.shape)
+            self.dx[k][1], self.dy[k][1], self.dz[k][1] = dx, dy, linear(dx, layer.b3.t()).mul_(self.slope[k])
+            self.ds[k] = linear(self.dz[k][1], layer.b2.t())
+            self.kernels.convolve_distance(*self.size, *self.edges, table, self.y[k][0], self.ds[k], g)
+            self.kernels.convolve(*self.size, *self.edges, table, self.ds[k], dy)
+            dx = linear(dy, layer.b1.t()).add_(dx)
         return g
 
     def tangent(self, rates: Tensor) -> Tensor:
         """Return the rates ``[n, F]`` of the features from those of the distances, ``[p]``."""
-        self.rates, self.zdot = rates, torch.empty(len(self.layers), *self.shape)
+        self.rates = rates
         x = torch.zeros(self.shape)
         for k, layer in enumerate(self.layers):
-            self.x[k, 1] = x
-            torch.mm(x, layer.b1.t(), out=self.y[k, 1])
+            self.x[k][1], self.y[k][1], self.s[k][1] = x, linear(x, layer.b1), torch.zeros(self.shape)
             self.kernels.convolve_tangent(
-                *self.size, *self.edges, self.table[k], rates, self.y[k, 0], self.y[k, 1], self.s[k, 1].zero_()
+                *self.size, *self.edges, self.filters[k].table, rates, *self.y[k], self.s[k][1]
             )
-            torch.mm(self.s[k, 1], layer.b2.t(), out=self.zdot[k])
-            torch.mul(self.zdot[k], self.slope[k], out=self.h[k, 1])
-            x = torch.addmm(x, self.h[k, 1], layer.b3.t())
+            self.zdot[k] = linear(self.s[k][1], layer.b2)
+            self.h[k][1] = self.zdot[k] * self.slope[k]
+            x = linear(self.h[k][1], layer.b3).add_(x)
         return x
 
-    def gradients(self, dx: Tensor) -> list[Tensor]:
-        """Return ∂L/∂θ of every parameter in the network's order.
+    def gradients(self, dx: Tensor) -> dict[Tensor, Tensor]:
+        """Return ∂L/∂θ by parameter.
 
         Args:
             dx: ``[n, F]`` ∂L/∂x, without what comes through the rates.
         """
-        if self.rates is None:
-            self.dx, self.dy, self.dz = self._empty(), self._empty(), self._empty()
-        streams, (n, width) = (1 if self.rates is None else 2), self.shape
-        dtable = torch.zeros_like(self.table)
         gradients: dict[Tensor, Tensor] = {}
-
-        def product(left: Tensor, right: Tensor) -> Tensor:
-            return left[:streams].view(streams * n, width).t() @ right[:streams].view(streams * n, width)
-
         for k, layer in reversed(list(enumerate(self.layers))):
-            self.dx[k, 0] = dx
-            dh, dz, dy = torch.mm(dx, layer.b3), self.dz[k, 0], self.dy[k, 0].zero_()
+            filters, dtable, dy = self.filters[k], torch.zeros_like(self.filters[k].table), torch.zeros(self.shape)
+            dz = linear(dx, layer.b3.t())
             if self.rates is None:
-                torch.mul(dh, self.slope[k], out=dz)
-                ds = torch.mm(dz, layer.b2)
-                self.kernels.convolve(*self.size, *self.edges, self.table[k], ds, dy)
-                self.kernels.convolve_table(*self.size, *self.edges, self.y[k, 0], ds, dtable[k])
+                dz.mul_(self.slope[k])
+                ds = linear(dz, layer.b2.t())
+                self.kernels.convolve(*self.size, *self.edges, filters.table, ds, dy)
+                self.kernels.convolve_table(*self.size, *self.edges, self.y[k][0], ds, dtable)
             else:
-                self.kernels.bend(n * width, self.slope[k], dh, self.dz[k, 1], self.zdot[k], dz)
-                ds = torch.mm(dz, layer.b2)
-                self.kernels.convolve_tangent(*self.size, *self.edges, self.table[k], self.rates, self.ds[k], ds, dy)
+                self.kernels.bend(dz.numel(), self.slope[k], self.dz[k][1], self.zdot[k], dz)
+                ds = linear(dz, layer.b2.t())
+                self.kernels.convolve_tangent(*self.size, *self.edges, filters.table, self.rates, self.ds[k], ds, dy)
                 self.kernels.convolve_tangent_table(
-                    *self.size, *self.edges, self.rates, self.y[k, 0], self.y[k, 1], ds, self.ds[k], dtable[k]
+                    *self.size, *self.edges, self.rates, *self.y[k], ds, self.ds[k], dtable
                 )
-            gradients[layer.b3], gradients[layer.b3_bias] = product(self.dx[k], self.h[k]), dx.sum(0)
-            gradients[layer.b2], gradients[layer.b2_bias] = product(self.dz[k], self.s[k]), dz.sum(0)
-            gradients[layer.b1] = product(self.dy[k], self.x[k])
-            dx = torch.addmm(dx, dy, layer.b1)
+            self.dx[k][0], self.dy[k][0], self.dz[k][0] = dx, dy, dz
+            gradients[layer.b3], gradients[layer.b3_bias] = self._product(self.dx[k], self.h[k]), dx.sum(0)
+            gradients[layer.b2], gradients[layer.b2_bias] = self._product(self.dz[k], self.s[k]), dz.sum(0)
+            gradients[layer.b1] = self._product(self.dy[k], self.x[k])
+            gradients.update(filters.gradients(dtable))
+            dx = linear(dy, layer.b1.t()).add_(dx)
         embedding = self.schnet.embedding.weight
         gradients[embedding] = torch.zeros_like(embedding).index_add_(0, self.elements, dx)
-        self._table_gradients(dtable, gradients)
-        return [gradients[parameter] for parameter in self.schnet.parameters()]
+        return gradients
 
-    def _tabulate(self) -> None:
-        """Evaluate the filter networks of all interactions at the knots."""
-        networks, knots = [list(layer.filters.parameters()) for layer in self.layers], len(self.grid.basis)
-        first, bias, second, offset = zip(*networks, strict=True)
-        hidden = torch.mm(self.grid.basis, torch.cat(first).t())  # [K, T F]
-        self.filter_slope = torch.empty_like(hidden)
-        self.kernels.activate(knots, hidden.shape[1], torch.cat(bias), hidden, self.filter_slope)
-        self.filter_hidden = hidden.view(knots, len(networks), -1).transpose(0, 1)  # [T, K, F]
-        self.filter_second = torch.stack(second)  # [T, F, F]
-        values = torch.baddbmm(torch.stack(offset).unsqueeze(1), self.filter_hidden, self.filter_second.mT)
-        self.table = torch.matmul(self.grid.prefilter, values)  # [T, K, F]
+    def _product(self, left: list[Tensor], right: list[Tensor]) -> Tensor:
+        """Return the derivative of a weight matrix: the sum of outer products over atoms, and rates if there are."""
+        product = linear(left[0].t(), right[0].t())
+        return product if self.rates is None else product.add_(linear(left[1].t(), right[1].t()))
 
-    def _table_gradients(self, dtable: Tensor, gradients: dict[Tensor, Tensor]) -> None:
-        dvalues = torch.matmul(self.grid.prefilter, dtable)  # [T, K, F]
-        dsecond = torch.bmm(dvalues.mT, self.filter_hidden)
-        dhidden = torch.bmm(dvalues, self.filter_second).transpose(0, 1).reshape_as(self.filter_slope)
-        dhidden *= self.filter_slope
-        dfirst = torch.mm(dhidden.t(), self.grid.basis)
-        width = self.shape[1]
-        for k, layer in enumerate(self.layers):
-            rows = slice(k * width, (k + 1) * width)
-            own = dfirst[rows], dhidden[:, rows].sum(0), dsecond[k], dvalues[k].sum(0)
-            gradients.update(zip(layer.filters.parameters(), own, strict=True))
+    def _slots(self) -> list[list[Tensor]]:
+        return [[torch.empty(0)] * 2 for _ in self.layers]
 
-    def _empty(self) -> Tensor:
-        return torch.empty(len(self.layers), 2, *self.shape)
+
+class Filters:
+    """The filter of an interaction, tabulated: ``table`` ``[K, F]`` are its coefficients.
+
+    Args:
+        weights: As in `Layer`.
+        grid: Where to tabulate.
+        kernels: The compiled loops.
+    """
+
+    def __init__(self, weights: list[Tensor], grid: Grid, kernels: Kernels) -> None:
+        self.weights, self.grid = weights, grid
+        first, bias, second, offset = weights
+        self.hidden = linear(grid.basis, first)
+        self.slope = torch.empty_like(self.hidden)
+        kernels.activate(*self.hidden.shape, bias, self.hidden, self.slope)
+        self.table = linear(grid.prefilter, linear(self.hidden, second, offset).t())
+
+    def gradients(self, dtable: Tensor) -> dict[Tensor, Tensor]:
+        """Return ∂L/∂θ of each weight from ∂L/∂table ``[K, F]``."""
+        dvalues = linear(self.grid.prefilter, dtable.t())  # it is symmetric
+        dhidden = linear(dvalues, self.weights[2].t()).mul_(self.slope)
+        dfirst, dsecond = linear(dhidden.t(), self.grid.basis.t()), linear(dvalues.t(), self.hidden.t())
+        return dict(zip(self.weights, (dfirst, dhidden.sum(0), dsecond, dvalues.sum(0)), strict=True))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x weightᵀ + bias``.
+
+    With oneDNN, as `torch.compile` does it: on some processors it takes half the time of the library that PyTorch has
+    for matrix products.
+    """
+    if torch.backends.mkldnn.is_available():
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
+    return torch.nn.functional.linear(x, weight, bias)

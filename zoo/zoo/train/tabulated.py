@@ -117,8 +117,9 @@ def quintic(offsets: Tensor) -> tuple[Tensor, Tensor]:
     t = offsets.abs()
     for edge, factor in ((3.0, 1.0), (2.0, -6.0), (1.0, 15.0)):
         left = (edge - t).clamp(min=0.0)
-        value += factor / 120 * left**5
-        slope -= factor / 24 * left**4
+        fourth = left.square().square_()
+        slope.sub_(fourth, alpha=factor / 24)
+        value.addcmul_(fourth, left, value=factor / 120)
     return value, slope * offsets.sign()
 
 
@@ -138,13 +139,14 @@ class Features(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, passes: Passes, *parameters: Tensor) -> Tensor:
         """Return ``[n, F]``."""
-        ctx.passes = passes
+        ctx.passes, ctx.parameters = passes, parameters
         return passes.forward()
 
     @staticmethod
     def backward(ctx: Any, *dx: Tensor) -> tuple[Tensor | None, ...]:
         """Return the derivatives with respect to the weights, those through `Rates` among them."""
-        return None, *ctx.passes.gradients(dx[0].contiguous())
+        gradients = ctx.passes.gradients(dx[0].contiguous())
+        return None, *[gradients[parameter] for parameter in ctx.parameters]
 
 
 class Rates(torch.autograd.Function):
