@@ -23,23 +23,24 @@ def copper(count, seed):
     made = []
     for k in range(count):
         atoms = bulk("Cu", cubic=True) * (1, 1, 1 + k % 2)
-        atoms.set_cell(atoms.cell.array * [1.0, 1.02, 0.97], scale_atoms=True)
+        atoms.set_cell(atoms.cell.array * [1.0, 1.02, 0.97] + [[0, 0.1, 0], [0, 0, 0.2], [0.3, 0, 0]], scale_atoms=True)
         atoms.rattle(0.05, seed=seed + k)
         atoms.calc = EMT()
         made.append(atoms)
     return made
 
 
-def published(atoms):
+def published(atoms, element="Cu"):
     xx, yy, zz, yz, xz, xy = -atoms.get_stress() * KBAR
-    site = {"species": [{"element": "Cu", "occu": 1}], "label": "Cu"}
+    shear = [xy, xz, yz] if element in ("Cu", "Mo", "Ni") else [xy, yz, xz]
+    site = {"species": [{"element": element, "occu": 1}], "label": element}
     sites = [site | {"abc": list(s)} for s in atoms.get_scaled_positions()]
     return {
         "structure": {"lattice": {"matrix": atoms.cell.array.tolist()}, "sites": sites},
         "outputs": {
             "energy": atoms.get_potential_energy(),
             "forces": atoms.get_forces().tolist(),
-            "virial_stress": [xx, yy, zz, xy, xz, yz],
+            "virial_stress": [xx, yy, zz, *shear],
         },
     }
 
@@ -76,6 +77,15 @@ def check(cache, structures):
 
 def test_published_files(tmp_path, files, structures):
     check(Cache(dataset("mlearn-cu").prepare(tmp_path, str(files))), structures)
+
+
+@pytest.mark.parametrize("element", SIZES)
+def test_order_of_the_virial(tmp_path, structures, element):
+    for part, made in structures.items():
+        (tmp_path / f"{part}.json").write_text(json.dumps([published(atoms, element) for atoms in made]))
+    cache = Cache(dataset(f"mlearn-{element.lower()}").prepare(tmp_path, str(tmp_path)))
+    expected = [atoms.get_stress(voigt=False) for made in structures.values() for atoms in made]
+    np.testing.assert_allclose(cache.values("stress"), expected, atol=1e-9)
 
 
 def test_extended_xyz(tmp_path, structures):

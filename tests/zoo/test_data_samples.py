@@ -98,6 +98,22 @@ def test_mlearn_stress_has_the_sign_of_ase(tmp_path, sample):
         assert np.corrcoef([s[i, j] for s in ours], [s[i, j] for s in theirs])[0, 1] > 0.9
 
 
+@pytest.mark.parametrize("element", ["Cu", "Ge", "Li", "Mo", "Ni", "Si"])
+def test_mlearn_shear_has_the_direction_of_the_strain(tmp_path, sample, element):
+    cache = Cache(dataset(f"mlearn-{element.lower()}").prepare(tmp_path, str(sample("mlearn"))))
+    shears = ([0, 0, 1], [1, 2, 2])
+    directions = set()
+    for k in range(len(cache)):
+        metric = cache.atoms(k).cell.array.T @ cache.atoms(k).cell.array
+        stress, shear = np.abs(cache.values("stress")[k][shears]), np.abs(metric[shears]) / metric.trace()
+        sheared, cubic = shear > 1e-3, np.ptp(metric.diagonal()) < 0.05 * metric.trace()
+        # Made for elastic constants: a cubic cell, a little sheared along one direction.
+        if cubic and shear.max() < 0.1 and sheared.sum() == 1 and stress.max() > 50 * np.median(stress):
+            assert sheared[stress.argmax()]
+            directions.add(int(stress.argmax()))
+    assert directions >= {1, 2}
+
+
 def test_crystals_of_flla(tmp_path, sample):
     cache = Cache(dataset("mp-flla").prepare(tmp_path, str(sample("mp_flla/flla_2015.csv.gz"))))
     assert (len(cache), len(cache.species)) == (3938, 86)

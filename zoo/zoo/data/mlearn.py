@@ -42,7 +42,9 @@ SHA256 = {
     ("Ge", "train"): "43dee02009a5167f94c7aafce19051222bcfc328c46181750cc2a2018187ca00",
     ("Ge", "test"): "737ea6159c9dd27ebee7fb8ffae22f15e20466884927771248ca4f5b2cd3f093",
 }
-VOIGT = [0, 3, 4, 3, 1, 5, 4, 5, 2]  # of xx, yy, zz, xy, xz, yz, the order of its virial
+# Where xx, xy, xz, yx, … zz stand in its virial, the last three of which are not in the same order for all elements.
+SHEAR_XY_XZ_YZ, SHEAR_XY_YZ_XZ = [0, 3, 4, 3, 1, 5, 4, 5, 2], [0, 3, 5, 3, 1, 4, 5, 4, 2]
+VOIGT = dict.fromkeys(("Cu", "Mo", "Ni"), SHEAR_XY_XZ_YZ) | dict.fromkeys(("Ge", "Li", "Si"), SHEAR_XY_YZ_XZ)
 
 
 @dataclass
@@ -97,7 +99,9 @@ class Mlearn(StreamedDataset):
                 path = remote.fetch(folder)
             else:
                 path = self._find(local(source, self.sources), part, name)
-            structures = list(_published(path) if ".json" in path.suffixes else AseFile(str(path)).structures())
+            structures = list(
+                _published(path, VOIGT[self.element]) if ".json" in path.suffixes else AseFile(str(path)).structures()
+            )
             if {symbol for atoms, _ in structures for symbol in atoms.symbols} != {self.element}:
                 raise DataError(f"{path} does not hold {self.element} alone; give the files of {self.name}.")
             self._counts[part] = len(structures)
@@ -117,7 +121,7 @@ class Mlearn(StreamedDataset):
         raise DataError(f"{folder} has no {part} file of {self.name}; source must be {self.sources}.")
 
 
-def _published(path: Path) -> Iterator[tuple[ase.Atoms, dict[str, Any]]]:
+def _published(path: Path, order: list[int]) -> Iterator[tuple[ase.Atoms, dict[str, Any]]]:
     """Yield the structures of a published file: pymatgen's dictionaries, eV, eV/Å, and kbar, positive under pressure.
 
     Raises:
@@ -137,7 +141,7 @@ def _published(path: Path) -> Iterator[tuple[ase.Atoms, dict[str, Any]]]:
                 {
                     "energy": np.float64(outputs["energy"]),
                     "forces": np.array(outputs["forces"]),
-                    "stress": -convert(virial[VOIGT].reshape(3, 3) / 10, "GPa", "eV/Å^3"),
+                    "stress": -convert(virial[order].reshape(3, 3) / 10, "GPa", "eV/Å^3"),
                 },
             )
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
