@@ -67,7 +67,7 @@ def _use(metadata: Metadata) -> str:
     return (
         "```bash\n"
         'pip install "atomzoo[onnx]"\n'
-        f"zoo predict model={metadata.name}@{metadata.version} molecule.xyz\n"
+        f"zoo predict model={metadata.label} molecule.xyz\n"
         "```\n\n"
         "Positions are in Å. It gives "
         + ", ".join(f"{name} [{facts['unit']}]" for name, facts in metadata.outputs.items())
@@ -87,7 +87,7 @@ def _errors(metadata: Metadata) -> str:
         "systems that were not trained on; of vectors those of the components. Samples are systems, of forces "
         "atoms.\n\n"
         + _table(["split/quantity", "value", "unit", "that is", "samples"], rows)
-        + f"\n\nMeasured again from the released file by `zoo evaluate model={metadata.name}@{metadata.version} "
+        + f"\n\nMeasured again from the released file by `zoo evaluate model={metadata.label} "
         "backend=native`."
     )
 

@@ -136,7 +136,7 @@ def write(
     """
     named = structures(metadata.species, metadata.cutoff)
     reference = Subject(Eager(potential), metadata, "float64")
-    report = Report(f"{metadata.name}@{metadata.version}", forced=force)
+    report = Report(metadata.label, forced=force)
     physics(report, reference, named)
     _refuse(report)
     expected = [reference.run(atoms) for atoms in named.values()]

@@ -83,6 +83,11 @@ class Metadata:
     tolerance: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
     def to_json(self) -> bytes:
         """Return the document's bytes: sorted keys, two spaces, UTF-8, no NaN."""
         text = json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -28,7 +28,7 @@ class Release:
     trusted: bool = False
 
     def __str__(self) -> str:
-        return f"{self.metadata.name}@{self.metadata.version}"
+        return self.metadata.label
 
     def file(self, name: str) -> Path:
         """Return the path of one file, for example ``model.onnx``.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from zoo_runtime.prediction import PredictionWarning
 
 SAME_IN_ASE = (keys.ENERGY, keys.ENERGIES, keys.FORCES, keys.STRESS, keys.DIPOLE, keys.CHARGES)
-SPREADS = (keys.ENERGY_SPREAD, keys.FORCES_SPREAD)
 STATED = ("initial_charges", "initial_magmoms")
 
 
@@ -48,7 +47,7 @@ class ZooCalculator(Calculator):
         self._charge_and_spin: tuple[list[Any], list[Any]] | None = None
         self._warned = False
         outputs = model.metadata.outputs
-        self.implemented_properties = [name for name in (*SAME_IN_ASE, *SPREADS) if name in outputs]
+        self.implemented_properties = [name for name in (*SAME_IN_ASE, *keys.SPREADS.values()) if name in outputs]
         if keys.ENERGY in outputs:
             self.implemented_properties.append("free_energy")
 
@@ -90,7 +89,7 @@ class ZooCalculator(Calculator):
             self._warned = True
             warnings.warn("; ".join(self.warnings), stacklevel=2)
         values = prediction.values()
-        self.results = {name: values[name] for name in (*SAME_IN_ASE, *SPREADS) if name in values}
+        self.results = {name: values[name] for name in (*SAME_IN_ASE, *keys.SPREADS.values()) if name in values}
         if keys.ENERGY in values:
             self.results["free_energy"] = values[keys.ENERGY]
         if keys.STRESS in values:

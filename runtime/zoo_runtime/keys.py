@@ -25,6 +25,8 @@ SPATIAL_EXTENT = "electronic_spatial_extent"  # [s] float Å², about the centre
 ENERGY_SPREAD = "energy_spread"  # [s]  float64  eV, sample standard deviation over the members of a committee
 FORCES_SPREAD = "forces_spread"  # [n]  float64  eV/Å, sqrt(Σ_k |F_k - mean F|² / (M - 1)) of each atom
 
+SPREADS = {ENERGY: ENERGY_SPREAD, FORCES: FORCES_SPREAD}
+
 UNITS = {
     ENERGY: "eV",
     ENERGIES: "eV",

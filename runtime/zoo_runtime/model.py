@@ -110,7 +110,7 @@ class Model:
         self._units = {name: facts["unit"] for name, facts in release.metadata.outputs.items()}
 
     def __repr__(self) -> str:
-        return f"<{self.metadata.name}@{self.metadata.version} on {self.backend.description}>"
+        return f"<{self.metadata.label} on {self.backend.description}>"
 
     @overload
     def predict(self, structures: Atoms) -> Prediction: ...

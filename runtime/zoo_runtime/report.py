@@ -39,7 +39,7 @@ class Source:
     @property
     def model(self) -> str:
         """Name and version."""
-        return f"{self.metadata.name}@{self.metadata.version}"
+        return self.metadata.label
 
 
 def sources(models: Sequence[Model], names: Sequence[Sequence[str]]) -> list[Source]:

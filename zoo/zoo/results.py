@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from zoo_registry.errors import DataError, UsageError
+from zoo_registry.files import replacing
 from zoo_registry.release import open_release
 from zoo_registry.store import BUNDLED
 from zoo_registry.units import convert
@@ -117,9 +118,8 @@ def add_run(folder: str | Path, path: Path) -> None:
     entry = run_entry(folder)
     items = [item for item in items if item["name"] != entry["name"]] + [entry]
     items.sort(key=lambda item: str(item["name"]))
-    part = path.with_suffix(".part")
-    part.write_text(yaml.safe_dump(items, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(yaml.safe_dump(items, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
 def published() -> list[dict[str, Any]]:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from zoo_runtime.backends.native import NativeModel
     from zoo_runtime.graph import Graph
 
-SPREADS = {keys.ENERGY: keys.ENERGY_SPREAD, keys.FORCES: keys.FORCES_SPREAD}
-
 
 class NativeCommittee:
     """Several networks in the engine that act as one.
@@ -62,7 +60,7 @@ def combined(results: Sequence[dict[str, npt.NDArray]]) -> dict[str, npt.NDArray
         values = np.stack([result[name] for result in results])  # [M, ...]
         # Not by the mean for what is the same for all members and may be infinite: the shortest distances.
         outputs[name] = values.mean(axis=0) if name != "shortest" else values[0]
-        if name in SPREADS:
+        if name in keys.SPREADS:
             squares = ((values - outputs[name]) ** 2).sum(axis=0) / (len(values) - 1)
-            outputs[SPREADS[name]] = np.sqrt(squares if name == keys.ENERGY else squares.sum(axis=-1))
+            outputs[keys.SPREADS[name]] = np.sqrt(squares if name == keys.ENERGY else squares.sum(axis=-1))
     return outputs

@@ -93,7 +93,7 @@ def benchmark(
         ]
         for name, t in timings.items()
     ]
-    typer.echo(f"{metadata.name}@{metadata.version}, {atoms.get_chemical_formula()}, {len(atoms)} atoms, {dtype}")
+    typer.echo(f"{metadata.label}, {atoms.get_chemical_formula()}, {len(atoms)} atoms, {dtype}")
     print_rows(["backend", "ms a step", "µs an atom", "of the best", "s until the first", "what runs"], rows)
 
 

@@ -88,7 +88,7 @@ def md(
             report=lambda progress: show(_line(progress)),
         )
     if as_json:
-        name = f"{loaded.metadata.name}@{loaded.metadata.version}"
+        name = loaded.metadata.label
         told = {"file": str(file), "model": name, "backend": loaded.backend.name, "ensemble": ensemble}
         typer.echo(json.dumps(told | _record(done), ensure_ascii=False))
         return

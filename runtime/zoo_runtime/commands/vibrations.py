@@ -82,7 +82,7 @@ def vibrations(
         with writing(output) as temporary:
             write(temporary, animate(found))
     if as_json:
-        name = f"{loaded.metadata.name}@{loaded.metadata.version}"
+        name = loaded.metadata.label
         told = {"file": str(file), "formula": structure.get_chemical_formula(), "model": name}
         typer.echo(json.dumps(told | {"backend": loaded.backend.name} | _record(found), ensure_ascii=False))
         return

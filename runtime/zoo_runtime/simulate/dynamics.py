@@ -131,7 +131,7 @@ def molecular_dynamics(
     from ase.io.trajectory import TrajectoryWriter
 
     options = {
-        "model": f"{model.metadata.name}@{model.metadata.version}",
+        "model": model.metadata.label,
         "weights": model.metadata.provenance.get("weights_sha256"),
         "dtype": found[0] if (found := re.search(r"float(32|64)", model.backend.description)) else None,
         "ensemble": ensemble,

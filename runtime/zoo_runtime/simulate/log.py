@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo_registry.errors import UsageError
+from zoo_registry.files import replacing
 
 TITLES = {
     "step": "step",
@@ -111,10 +112,8 @@ def read_log(path: Path, before: int) -> Iterator[Row]:
 @contextmanager
 def open_log(path: Path, before: int) -> Iterator[Callable[[Row], None]]:
     """Give a function that adds a row; of the rows that are there already, those before a step are kept."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([TITLES.values(), *map(_words, read_log(path, before))])
-    temporary.replace(path)
     with path.open("a", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo_registry.errors import UsageError
+from zoo_registry.files import replacing
 from zoo_runtime.locks import locked
 from zoo_runtime.simulate.constraints import same_constraints
 from zoo_runtime.simulate.rigid import rigid_motions, without_rigid_motion
@@ -100,10 +101,8 @@ def write_first(path: Path, atoms: Atoms) -> None:
     """Begin a trajectory, whole or not at all."""
     from ase.io.trajectory import TrajectoryWriter
 
-    temporary = path.with_name(f".{path.name}.part")
-    with TrajectoryWriter(temporary, "w") as frames:
+    with replacing(path) as part, TrajectoryWriter(part, "w") as frames:
         frames.write(atoms)
-    temporary.replace(path)
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_same_command_goes_on(
     whole = train(make_recipe(out=str(tmp_path / "whole")), progress=False)
     train(make_recipe(trainer={"max_time": 1e-9}), progress=False)
     recipe = make_recipe()
-    part = recipe.folder / "checkpoints" / "last.part"
+    part = recipe.folder / "checkpoints" / ".part-last.ckpt"
     part.symlink_to("/dev/full")
     before = (recipe.folder / "checkpoints" / "last.ckpt").read_bytes()
     with pytest.raises(TrainingError, match=r"The disk is full .*the same command continues"):

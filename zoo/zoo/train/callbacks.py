@@ -13,6 +13,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from zoo_registry.files import replacing
+
 
 class WeightAverage(pl.Callback):
     """Exponential moving average of the weights, in place of them during validation.
@@ -138,9 +140,8 @@ class Record(pl.Callback):
             header, *rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             whole = [row for row in rows if row.count(",") == header.count(",") and row.endswith("\n")]
             kept = [row for row in whole if int(row.partition(",")[0]) <= trainer.current_epoch]
-            part = self.path.with_suffix(".part")
-            part.write_text("".join([header, *kept]), encoding="utf-8")
-            part.replace(self.path)
+            with replacing(self.path) as part:
+                part.write_text("".join([header, *kept]), encoding="utf-8")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add a row."""

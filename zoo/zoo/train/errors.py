@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from zoo_registry.errors import DataError
+from zoo_registry.files import replacing
 from zoo_registry.units import convert
-from zoo_runtime import keys
 
-SPREADS = {keys.ENERGY: keys.ENERGY_SPREAD, keys.FORCES: keys.FORCES_SPREAD}
 """Output to the output that is a committee's spread of it."""
 FURTHER = ("n_atoms", "target", "spread", "baseline")
 
@@ -131,10 +129,8 @@ def save_errors(evaluation: Evaluation, path: Path) -> None:
         arrays |= {name: errors.difference, f"unit.{name}": np.array(errors.unit)}
         further = {f"{kind}.{name}": getattr(errors, kind) for kind in FURTHER}
         arrays |= {key: array for key, array in further.items() if array is not None}
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(part, path)
+    with replacing(path) as part:
+        np.savez_compressed(part, **arrays)
 
 
 def load_errors(path: Path, metrics: dict[str, dict[str, Any]]) -> Evaluation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from zoo.models import Potential
 from zoo.train.checkpoint import Trained, load_checkpoint
 from zoo.train.datamodule import open_data
 from zoo.train.device import torch_device
-from zoo.train.errors import SPREADS, Errors, Evaluation, save_errors, summarise
+from zoo.train.errors import Errors, Evaluation, save_errors, summarise
 from zoo.train.figures import draw_run
 from zoo.train.source import evaluated
 from zoo.train.weights import weights_sha256
 from zoo_registry.errors import UsageError, close_matches
+from zoo_registry.files import replacing
 from zoo_runtime import keys
 
 
@@ -105,7 +105,7 @@ def predict_errors(
     )
     described = potential.outputs()
     potential.gradients = any(described[name]["gradient_of"] for name in targets)
-    spreads = {name: SPREADS[name] for name in targets if SPREADS.get(name) in described}
+    spreads = {name: keys.SPREADS[name] for name in targets if keys.SPREADS.get(name) in described}
     collected: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -148,7 +148,7 @@ def compare(
             described[name]["unit"],
             n_atoms if per_system else None,
             target,
-            predicted.get(SPREADS.get(name, "")),
+            predicted.get(keys.SPREADS.get(name, "")),
             baseline(cache, indices, added[name]) if name in added else None,
         )
     return errors
@@ -185,8 +185,7 @@ def _save(trained: Trained, split: str, found: Evaluation) -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept = known["metrics"] if known.get("weights_sha256") == sha256 else {}  # errors of other weights are of no use
     kept = {name: value for name, value in kept.items() if not name.startswith(f"{split}/")}
-    part = path.with_suffix(".json.part")
     document = {"weights_sha256": sha256, "metrics": kept | found.metrics}
-    part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     save_errors(found, folder / f"errors-{split}.npz")

@@ -10,13 +10,14 @@ import numpy as np
 from zoo.data import DATASETS, dataset
 from zoo.data.cache import Cache
 from zoo.data.split import PARTS, make_split
-from zoo.train.errors import SPREADS, Evaluation, summarise
+from zoo.train.errors import Evaluation, summarise
 from zoo.train.evaluate import compare, constants
 from zoo.train.figures import draw_errors
 from zoo.train.recipe import Data, parse_recipe
 from zoo.train.source import evaluated, open_cache
 from zoo_registry.errors import DataError, UsageError, close_matches
 from zoo_registry.metadata import Metadata
+from zoo_runtime import keys
 
 
 def evaluate_release(
@@ -60,7 +61,7 @@ def evaluate_release(
         raise UsageError(f"{metadata.name} was trained with no {split} systems; choose another split.")
     indices = indices[:limit]
     targets = evaluated(data, metadata.outputs)
-    spreads = [SPREADS[name] for name in targets if SPREADS.get(name) in metadata.outputs]
+    spreads = [keys.SPREADS[name] for name in targets if keys.SPREADS.get(name) in metadata.outputs]
     collected: dict[str, list[np.ndarray]] = {name: [] for name in (*targets, *spreads)}
     for prediction in loaded.predict_many(cache.atoms(int(index)) for index in indices):
         values = prediction.values()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
-import os
 import platform
 import sys
 import time
@@ -28,6 +27,7 @@ from zoo.train.recipe import Recipe, parse_recipe
 from zoo.train.tabulated import tabulate
 from zoo.train.trainer import count_devices, make_trainer, quiet
 from zoo_registry.errors import TrainingError, UsageError
+from zoo_registry.files import replacing
 
 # What may differ when a run goes on, because it does not change the result (beyond rounding).
 FREE = {
@@ -165,9 +165,8 @@ def _claim(recipe: Recipe, fresh: bool) -> None:
         raise UsageError(f"{folder} exists and is not a run folder; give another one with out=...")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as error:
         raise TrainingError(f"{folder} cannot be written ({error}); give another folder with out=...") from None
 

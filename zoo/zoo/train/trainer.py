@@ -23,6 +23,7 @@ from zoo.train.device import processes, torch_device
 from zoo.train.loggers import loggers
 from zoo.train.recipe import Recipe
 from zoo_registry.errors import UsageError
+from zoo_registry.files import replacing
 
 
 class SafeCheckpoints(TorchCheckpointIO):
@@ -31,19 +32,13 @@ class SafeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint, all or nothing."""
         path = Path(path)
-        part = path.with_suffix(".part")
         document = io.BytesIO()
         torch.save(checkpoint, document)
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                file.write(document.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        with replacing(path) as part, part.open("wb") as file:
+            file.write(document.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def make_trainer(recipe: Recipe, limit: TimeLimit, gradients: bool, progress: bool) -> pl.Trainer:
