@@ -107,3 +107,9 @@ def test_the_calculator_names_atoms_that_overlap() -> None:
     atoms.positions[1] = atoms.positions[0] + 0.1
     with pytest.raises(StructureError, match=r"atoms 0 \(O\) and 1 \(H\)"):
         atoms.get_potential_energy()
+
+
+def test_dipoles_point_from_the_negative_to_the_positive_atoms() -> None:
+    """Their magnitudes, all that QM9 has, leave the sign of the network open."""
+    dipole = load("schnet-qm9-dipole").predict(molecule("H2O")).values()["dipole"]
+    assert dipole @ (molecule("H2O").positions[1:].mean(0) - molecule("H2O").positions[0]) > 0

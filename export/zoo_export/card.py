@@ -220,6 +220,11 @@ def _limits(metadata: Metadata) -> str:
                 else "how far they are from the level of theory was not measured."
             )
         )
+    if keys.DIPOLE_MAGNITUDE in trained_on and keys.DIPOLE not in trained_on:
+        lines.append(
+            "- **Trained on magnitudes of dipoles alone.** The direction of a dipole, and how it changes when atoms "
+            "move, were compared with nothing: infrared intensities from it are no better than a guess."
+        )
     return "## Domain and limits\n\n" + "\n".join(lines)
 
 

@@ -100,13 +100,23 @@ def _check_composition(atoms: Atoms, metadata: Metadata) -> list[PredictionWarni
 
 
 def caveats(metadata: Metadata) -> list[PredictionWarning]:
-    """Return what holds for every prediction of a model and a user must know: gradients that it was not trained on."""
+    """Return what holds for every prediction of a model and a user must know: what it gives and was not trained on."""
     targets = metadata.training.get("recipe", {}).get("data", {}).get("targets")
-    if keys.FORCES not in metadata.outputs or targets is None or keys.FORCES in targets:
-        return []
-    error = metadata.metrics.get("test/forces_rmse")
-    measured = f"; their test RMSE is {error['value']:.2g} {error['unit']}" if error else ""
-    return [GradientWarning(f"{metadata.name} was trained without forces{measured}")]
+    found: list[PredictionWarning] = []
+    if targets is None:
+        return found
+    if keys.FORCES in metadata.outputs and keys.FORCES not in targets:
+        error = metadata.metrics.get("test/forces_rmse")
+        measured = f"; their test RMSE is {error['value']:.2g} {error['unit']}" if error else ""
+        found.append(GradientWarning(f"{metadata.name} was trained without forces{measured}"))
+    if keys.DIPOLE_MAGNITUDE in targets and keys.DIPOLE not in targets:
+        found.append(
+            GradientWarning(
+                f"{metadata.name} was trained on magnitudes of dipoles; their directions and slopes, and so infrared "
+                "intensities, were compared with nothing"
+            )
+        )
+    return found
 
 
 def refuse_outside(warnings: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ class PredictionWarning(str):
 
 
 class GradientWarning(PredictionWarning):
-    """Forces of a model that was trained on energies alone."""
+    """Forces of a model that was trained on energies alone, or dipole vectors of one trained on magnitudes."""
 
 
 class DomainWarning(PredictionWarning):

@@ -50,6 +50,12 @@ def test_a_model_trained_without_forces_says_so(make_metadata: Make) -> None:
     assert caveats(make_metadata(training=with_forces)) == caveats(make_metadata()) == []
 
 
+def test_a_model_trained_on_magnitudes_of_dipoles_says_so(make_metadata: Make) -> None:
+    for targets, told in (({"dipole_magnitude": "mu"}, 1), ({"dipole_magnitude": "mu", "dipole": "D"}, 0)):
+        found = caveats(make_metadata(training={"recipe": {"data": {"targets": targets | {"forces": "F"}}}}))
+        assert ["infrared intensities" in warning for warning in found] == [True] * told
+
+
 REFUSED = {
     "no atoms": (Atoms(), "no atoms"),
     "unknown element": (Atoms("HSi", [[0, 0, 0], [2, 0, 0]]), r"does not know Si \(atom 1\).*H, C, N, O, F"),

@@ -235,7 +235,7 @@ def test_search_finds_by_element_property_and_architecture(run: Run, make) -> No
         code, out, _ = run("search", *words)
         assert code == 0
         assert "pair-test" in out
-    for words in (["element=Si"], ["property=dipole"], ["architecture=painn"]):
+    for words in (["element=U"], ["property=charges", "element=Si"], ["architecture=painn"]):
         assert run("search", *words)[:2] == (1, "")
     code, _, err = run("search", "element=Qq")
     assert code == 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from zoo_registry.errors import UsageError
-from zoo_runtime.commands.models import Hub
+from zoo_runtime.commands.options import Device, Dtype, Hub, ModelName
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,11 +43,11 @@ def register(app: typer.Typer) -> None:
 
 
 def benchmark(
-    model: Annotated[str, typer.Option(help="name, name@version, or the path of a release.")],
+    model: ModelName,
     file: Annotated[Path | None, typer.Argument(help="A structure; default: a molecule that the model knows.")] = None,
     backend: Annotated[str, typer.Option(help="Some of native,onnx,torchscript,aoti; default all.")] = "all",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     seconds: Annotated[float, typer.Option(help="Measure each backend at least this long.")] = 2.0,
     cpu: Annotated[

@@ -17,7 +17,8 @@ from typing import Any
 import typer
 
 from zoo_registry.errors import ModelError, ZooError
-from zoo_runtime.commands.simulation import Json, print_facts
+from zoo_runtime.commands.options import Json
+from zoo_runtime.commands.simulation import print_facts
 
 PACKAGES = ("numpy", "ase", "vesin", "safetensors", "huggingface-hub", "onnxruntime", "onnxruntime-gpu", "torch")
 
@@ -66,12 +67,16 @@ def _version(package: str) -> str | None:
 def _backends() -> dict[str, str]:
     from ase.build import molecule
 
+    from zoo_registry.release import open_release
+    from zoo_runtime import keys
     from zoo_runtime.backends import ASKED, BACKENDS
     from zoo_runtime.model import load
 
-    release = next(iter(_bundled().values()), None)
+    described = {path: open_release(path).metadata for path in _bundled().values()}
+    knows = (path for path, model in described.items() if {1, 8} <= {*model.species} and keys.ENERGY in model.outputs)
+    release = next(knows, None)
     if release is None:
-        return dict.fromkeys(BACKENDS, "not tried: there is no bundled model")
+        return dict.fromkeys(BACKENDS, "not tried: no bundled model knows the energy of water")
     found = {}
     for name, module in BACKENDS.items():
         try:

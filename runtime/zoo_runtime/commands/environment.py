@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo_registry.errors import ModelError
-from zoo_runtime.commands.models import Hub
+from zoo_runtime.commands.options import Hub
 
 Models = Annotated[list[str], typer.Argument(help="name, name@version or hf://owner/repo[@version].")]
 

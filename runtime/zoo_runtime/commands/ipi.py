@@ -10,16 +10,8 @@ import typer
 
 from zoo_registry.errors import StructureError, UsageError, ZooError
 from zoo_runtime import keys
-from zoo_runtime.commands.simulation import (
-    Backend,
-    Device,
-    Dtype,
-    Hub,
-    ModelName,
-    Threads,
-    last_structure,
-    warnings_on_stderr,
-)
+from zoo_runtime.commands.options import Backend, Device, Dtype, Hub, ModelName, Threads
+from zoo_runtime.commands.simulation import last_structure, warnings_on_stderr
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo_runtime.commands.options import Backend, Device, Dtype, File, Hub, Json, ModelName, Strict, Threads
 from zoo_runtime.commands.simulation import (
-    Backend,
-    Device,
-    Dtype,
-    File,
-    Hub,
-    Json,
-    ModelName,
-    Strict,
-    Threads,
     check_apart,
     errors_told,
     last_structure,

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo_registry.errors import UsageError, ZooError
+from zoo_runtime.commands.options import Hub, Name
 
 if TYPE_CHECKING:
     from zoo_registry.install import Progress
     from zoo_registry.listing import Entry
     from zoo_registry.release import Release
-
-Hub = Annotated[
-    str | None, typer.Option(help="A folder, https://..., hf://owner/repo, s3://... of a hub; default $ZOO_HUB.")
-]
-Name = Annotated[str, typer.Argument(help="name, name@version, hf://owner/repo[@version], or the path of a release.")]
 
 
 def register(app: typer.Typer) -> None:

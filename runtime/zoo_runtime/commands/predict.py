@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo_registry.errors import UsageError, ZooError, close_matches
+from zoo_runtime.commands.options import Backend, Device, Dtype, Hub, Strict, Threads
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,14 +38,12 @@ def predict(
         ),
     ] = None,
     properties: Annotated[str, typer.Option(help="Only these, for example energy,forces.")] = "",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse structures unlike the training data, instead of warning.")
-    ] = False,
-    backend: Annotated[str, typer.Option(help="auto, native, onnx, torchscript or aoti.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    hub: Annotated[str | None, typer.Option(help="Folder or URL of a hub, such as hf://owner/repo.")] = None,
+    strict: Strict = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    threads: Threads = None,
+    hub: Hub = None,
     trust: Annotated[bool, typer.Option("--trust", help="Run the code in this release (TorchScript).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a structure.")] = False,
 ) -> None:

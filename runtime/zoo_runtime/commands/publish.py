@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from zoo_registry.errors import ReleaseInvalid
-from zoo_runtime.commands.models import Hub
+from zoo_runtime.commands.options import Hub
 
 CARD = ("license", "library_name", "tags", "datasets", "model-index")
 

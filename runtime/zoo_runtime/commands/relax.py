@@ -11,20 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo_registry.errors import ZooError
-from zoo_runtime.commands.simulation import (
-    Backend,
-    Device,
-    Dtype,
-    Hub,
-    Json,
-    ModelName,
-    Strict,
-    Threads,
-    check_suffix,
-    live_line,
-    quantity,
-    warnings_on_stderr,
-)
+from zoo_runtime.commands.options import Backend, Device, Dtype, Hub, Json, ModelName, Strict, Threads
+from zoo_runtime.commands.simulation import check_suffix, live_line, quantity, warnings_on_stderr
 
 if TYPE_CHECKING:
     from zoo_runtime.frames import Frame

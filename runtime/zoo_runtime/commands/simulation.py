@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,27 +21,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 LINE_SECONDS = 30  # between lines of progress where stderr is a file
-
-File = Annotated[
-    Path,
-    typer.Argument(
-        help="A structure, in any format that ASE reads; of several, the last.", exists=True, dir_okay=False
-    ),
-]
-ModelName = Annotated[str, typer.Option("--model", help="name, name@version, or the path of a release.")]
-Backend = Annotated[str, typer.Option(help="auto, native, onnx, torchscript or aoti.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
-Hub = Annotated[str | None, typer.Option(help="Folder or file:// URL of a hub.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse structures unlike the training data, instead of warning.")
-]
-Dipole = Annotated[
-    str | None,
-    typer.Option(help="A model with a dipole, for infrared intensities.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def last_structure(file: Path) -> Atoms:

@@ -10,22 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo_runtime.commands.simulation import (
-    Backend,
-    Device,
-    Dipole,
-    Dtype,
-    Hub,
-    Json,
-    Strict,
-    Threads,
-    check_apart,
-    check_suffix,
-    errors_told,
-    print_facts,
-    quantity,
-    writing,
-)
+from zoo_runtime.commands.options import Backend, Device, Dipole, Dtype, Hub, Json, Strict, Threads
+from zoo_runtime.commands.simulation import check_apart, check_suffix, errors_told, print_facts, quantity, writing
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo_registry.errors import ReleaseInvalid, UsageError, close_matches
-from zoo_runtime.commands.models import Hub, Name
+from zoo_runtime.commands.options import Hub, Name
 
 if TYPE_CHECKING:
     from zoo_registry.release import Release

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo_runtime.commands.options import Backend, Device, Dipole, Dtype, File, Hub, Json, ModelName, Strict, Threads
 from zoo_runtime.commands.simulation import (
-    Backend,
-    Device,
-    Dipole,
-    Dtype,
-    File,
-    Hub,
-    Json,
-    ModelName,
-    Strict,
-    Threads,
     check_apart,
     check_suffix,
     errors_told,
