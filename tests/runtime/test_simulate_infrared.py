@@ -93,6 +93,15 @@ def test_dipoles_of_another_model_give_the_spectrum_of_a_run(dry: Model, charges
     assert len(found.peaks) == 1
 
 
+def test_what_a_model_of_dipoles_warns_of_is_told(dry: Model, charges: Model) -> None:
+    targets = {"dipole_magnitude": "mu"}
+    charges.metadata.training["recipe"] = {"data": {"targets": targets}}
+    assert ["magnitudes" in warning for warning in vibrations(dry, molecule("HF"), dipole=charges).warnings] == [True]
+    with pytest.warns(UserWarning, match="magnitudes of dipoles") as told:
+        assert len(list(with_dipoles(charges, [molecule("HF")] * 3))) == 3
+    assert len(told) == 1
+
+
 def test_the_commands_take_a_model_of_dipoles(
     zoo: Callable,
     pair_hub: Release,

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo_runtime.commands.options import Backend, Device, Dipole, Dtype, Hub, Json, Strict, Threads
-from zoo_runtime.commands.simulation import check_apart, check_suffix, errors_told, print_facts, quantity, writing
+from zoo_runtime.commands.simulation import (
+    check_apart,
+    check_suffix,
+    errors_told,
+    print_facts,
+    quantity,
+    warnings_on_stderr,
+    writing,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,17 +58,22 @@ def spectrum(
     as_json: Json = False,
 ) -> None:
     """Vibrational density of states, and infrared where there are dipoles: zoo spectrum md.traj plot=spectrum.png."""
+    from zoo_runtime.model import load
+    from zoo_runtime.simulate.checks import need_dipole
+    from zoo_runtime.simulate.infrared import with_dipoles
     from zoo_runtime.simulate.plot import plot_spectrum
     from zoo_runtime.simulate.spectra import spectrum as compute
 
-    with errors_told(as_json, file=trajectory):
+    with errors_told(as_json, file=trajectory), warnings_on_stderr():
         check_suffix("output", output, (".csv",))
         check_apart(trajectory=trajectory, output=output, plot=plot)
         if plot:
             check_suffix("plot", plot, (".png", ".svg", ".pdf"))
         structures = _structures(trajectory, skip)
         if dipole:
-            structures = _with_dipoles(structures, dipole, backend, device, dtype, hub, threads, strict)
+            model = load(dipole, backend, device, dtype, hub, threads, strict=strict)
+            need_dipole(model)
+            structures = with_dipoles(model, structures)
         found = compute(structures, frame_time, resolution, maximum)
         with writing(output) as temporary:
             _write(found, temporary)
@@ -98,25 +111,6 @@ def _structures(file: Path, skip: int) -> Iterator[Atoms]:
             raise frame.structure
         if frame.index >= skip:
             yield frame.structure
-
-
-def _with_dipoles(
-    structures: Iterator[Atoms],
-    dipole: str,
-    backend: str,
-    device: str,
-    dtype: str,
-    hub: str | None,
-    threads: int | None,
-    strict: bool,
-) -> Iterator[Atoms]:
-    from zoo_runtime.model import load
-    from zoo_runtime.simulate.checks import need_dipole
-    from zoo_runtime.simulate.infrared import with_dipoles
-
-    model = load(dipole, backend, device, dtype, hub, threads, strict=strict)
-    need_dipole(model)
-    return with_dipoles(model, structures)
 
 
 def _numbers(peaks: list[float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -50,8 +51,7 @@ def infrared_intensities(
     dipoles = np.array([np.asarray(prediction.properties[keys.DIPOLE]) for prediction in predictions])
     slopes = ((dipoles[::2] - dipoles[1::2]) / (2 * displacement)).reshape(len(free), 3, 3)  # atom, its axis, dipole's
     along = np.einsum("kax,axd->kd", modes[:, free], slopes)  # e u^(-1/2)
-    warnings = list(dict.fromkeys(warning for prediction in predictions[:1] for warning in prediction.warnings))
-    return KM_PER_MOL * (along**2).sum(axis=1), warnings
+    return KM_PER_MOL * (along**2).sum(axis=1), predictions[0].warnings if predictions else []
 
 
 def displaced(atoms: Atoms, free: list[int], displacement: float) -> list[Atoms]:
@@ -67,7 +67,7 @@ def displaced(atoms: Atoms, free: list[int], displacement: float) -> list[Atoms]
 
 
 def with_dipoles(model: Model, trajectory: Iterable[Atoms]) -> Iterator[Atoms]:
-    """Yield structures with the dipoles of a model as their results.
+    """Yield structures with the dipoles of a model as their results; what it warns of becomes a warning, once.
 
     Raises:
         StructureError: The model refuses one.
@@ -75,6 +75,7 @@ def with_dipoles(model: Model, trajectory: Iterable[Atoms]) -> Iterator[Atoms]:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     waiting: deque[Atoms] = deque()
+    told: set[PredictionWarning] = set()
 
     def passing() -> Iterator[Atoms]:
         for atoms in trajectory:
@@ -82,6 +83,10 @@ def with_dipoles(model: Model, trajectory: Iterable[Atoms]) -> Iterator[Atoms]:
             yield atoms
 
     for prediction in model.predict_many(passing()):
+        for warning in prediction.warnings:
+            if warning not in told:
+                told.add(warning)
+                warnings.warn(warning, stacklevel=2)
         atoms = waiting.popleft()
         atoms.calc = SinglePointCalculator(atoms, dipole=prediction.properties[keys.DIPOLE])
         yield atoms
