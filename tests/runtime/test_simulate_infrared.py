@@ -36,9 +36,15 @@ class Charges:
 
 
 @pytest.fixture
-def charges(make_metadata: Callable) -> Model:
+def charged(make_metadata: Callable) -> Callable[..., Model]:
     dipole = {"dtype": "float64", "shape": ["s", 3], "unit": "e·Å", "per": "system", "gradient_of": None}
-    return Model(Release(Path("nowhere"), make_metadata(name="charges-test", outputs={"dipole": dipole})), Charges())
+    facts = {"name": "charges-test", "outputs": {"dipole": dipole}}
+    return lambda **changes: Model(Release(Path("nowhere"), make_metadata(**facts | changes)), Charges())
+
+
+@pytest.fixture
+def charges(charged: Callable[..., Model]) -> Model:
+    return charged()
 
 
 @pytest.fixture
@@ -93,9 +99,8 @@ def test_dipoles_of_another_model_give_the_spectrum_of_a_run(dry: Model, charges
     assert len(found.peaks) == 1
 
 
-def test_what_a_model_of_dipoles_warns_of_is_told(dry: Model, charges: Model) -> None:
-    targets = {"dipole_magnitude": "mu"}
-    charges.metadata.training["recipe"] = {"data": {"targets": targets}}
+def test_what_a_model_of_dipoles_warns_of_is_told(dry: Model, charged: Callable[..., Model]) -> None:
+    charges = charged(training={"recipe": {"data": {"targets": {"dipole_magnitude": "mu"}}}})
     assert ["magnitudes" in warning for warning in vibrations(dry, molecule("HF"), dipole=charges).warnings] == [True]
     with pytest.warns(UserWarning, match="magnitudes of dipoles") as told:
         assert len(list(with_dipoles(charges, [molecule("HF")] * 3))) == 3
