@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx.helper
+import onnx.numpy_helper
 import torch
 
 from zoo.models import Potential
@@ -53,10 +55,28 @@ def write_graph(potential: Potential, metadata: Metadata, path: Path) -> None:
     if program is None:
         raise ExportError("the ONNX exporter of torch returned nothing; install a torch version that we admit.")
     proto = program.model_proto
+    trim(proto.graph)
     for key, value in labels(metadata).items():
         proto.metadata_props.add(key=key, value=value)
     check(proto)
     onnx.save(proto, path)
+
+
+def trim(graph: onnx.GraphProto) -> None:
+    """Leave out the exporter's notes on every node, and matrices that are transposes of others: hosts make those."""
+    for node in graph.node:
+        node.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    known: dict[tuple[tuple[int, ...], bytes], str] = {}
+    for tensor in [*graph.initializer]:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.ndim != 2:
+            continue
+        known.setdefault((values.shape, values.tobytes()), tensor.name)
+        twin = known.get((values.T.shape, values.T.tobytes()), tensor.name)
+        if twin != tensor.name and min(values.shape) > 1:
+            graph.initializer.remove(tensor)
+            graph.node.insert(0, onnx.helper.make_node("Transpose", [twin], [tensor.name], perm=[1, 0]))
 
 
 def check(proto: onnx.ModelProto) -> None:
