@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 import pytest
 import torch
@@ -17,6 +18,7 @@ from zoo_export.describe import labels
 from zoo_export.eager import Eager
 from zoo_export.tabulate import Linear, fitted, tabulate
 from zoo_export.targets import DEFAULT, TARGETS
+from zoo_export.targets.onnx import trim
 from zoo_export.unroll import keep_precision, record
 from zoo_registry.errors import ExportError, ReleaseInvalid, UsageError
 from zoo_registry.release import Release
@@ -148,6 +150,35 @@ def test_flat_words_stand_beside_zoo_json_in_onnx(made):
     assert found == labels(release.metadata)
     assert (found["cutoff"], found["species"]) == ("4.0", "1 6 8 14")
     assert (found["energy_unit"], found["length_unit"]) == ("eV", "angstrom")
+
+
+def test_matrices_that_are_transposes_of_others_are_kept_once_and_nothing_changes():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(3, 5)).astype(np.float32), rng.normal(size=(4, 4)).astype(np.float32)
+    matrices = {"a": a, "a_t": a.T.copy(), "a_again": a, "a_t_again": a.T.copy(), "b": b, "symmetric": b + b.T}
+    value = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("MatMul", ["x", "a"], ["h0"])]
+    nodes += [
+        onnx.helper.make_node("MatMul", [f"h{k}", name], [f"h{k + 1}"])
+        for k, name in enumerate(["a_t", "a_again", "a_t_again"])
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "products",
+        [value("x", onnx.TensorProto.FLOAT, ["n", 3])],
+        [value("h3", onnx.TensorProto.FLOAT, ["n", 3])],
+        [onnx.numpy_helper.from_array(matrix, name) for name, matrix in matrices.items()],
+    )
+
+    def compute():
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+        onnx.checker.check_model(model, full_check=True)
+        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": np.eye(3, dtype=np.float32)})[0]
+
+    before = compute()
+    trim(graph)
+    assert {tensor.name for tensor in graph.initializer} == {"a", "a_again", "b", "symmetric"}
+    np.testing.assert_array_equal(compute(), before)
 
 
 def test_torchscript_computes_its_first_call_as_the_later_ones_and_in_float64(made):

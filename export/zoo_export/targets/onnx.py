@@ -70,13 +70,13 @@ def trim(graph: onnx.GraphProto) -> None:
     known: dict[tuple[tuple[int, ...], bytes], str] = {}
     for tensor in [*graph.initializer]:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.ndim != 2:
+        if values.ndim != 2 or min(values.shape) == 1:
             continue
-        known.setdefault((values.shape, values.tobytes()), tensor.name)
-        twin = known.get((values.T.shape, values.T.tobytes()), tensor.name)
-        if twin != tensor.name and min(values.shape) > 1:
+        if twin := known.get((values.T.shape, values.T.tobytes())):
             graph.initializer.remove(tensor)
             graph.node.insert(0, onnx.helper.make_node("Transpose", [twin], [tensor.name], perm=[1, 0]))
+        else:
+            known[values.shape, values.tobytes()] = tensor.name
 
 
 def check(proto: onnx.ModelProto) -> None:
