@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from zoo_registry.errors import StructureError
 from zoo_registry.release import open_release
@@ -17,6 +17,7 @@ from zoo_registry.store import BUNDLED
 from zoo_runtime.backends import BACKENDS, BackendUnavailable, choose
 from zoo_runtime.graph import build
 from zoo_runtime.model import load
+from zoo_runtime.report import columns, footnote, sources
 
 RELEASES = sorted(path.parent for path in BUNDLED.glob("*/*/zoo.json"))
 
@@ -113,3 +114,14 @@ def test_dipoles_point_from_the_negative_to_the_positive_atoms() -> None:
     """Their magnitudes, all that QM9 has, leave the sign of the network open."""
     dipole = load("schnet-qm9-dipole").predict(molecule("H2O")).values()["dipole"]
     assert dipole @ (molecule("H2O").positions[1:].mean(0) - molecule("H2O").positions[0]) > 0
+
+
+def test_the_error_of_a_crystal_is_that_of_its_atoms() -> None:
+    model = load("schnet-si")
+    (source,) = sources([model], [["energy"]])
+    found = columns(source)[1]
+    assert found.title == "± test MAE (eV)"
+    per_atom = model.metadata.metrics["test/energy_per_atom_mae"]["value"]
+    crystal = bulk("Si", cubic=True) * 2
+    assert found.value(model.predict(crystal)) == pytest.approx(64 * per_atom)
+    assert "eV/atom" in footnote(source)

@@ -61,8 +61,12 @@ def sources(models: Sequence[Model], names: Sequence[Sequence[str]]) -> list[Sou
 
 
 def test_error(metadata: Metadata, name: str) -> dict[str, Any] | None:
-    """Return the mean absolute error of a property on the test set, ``{value, unit, n}``; None if unknown."""
-    return metadata.metrics.get(f"test/{name}_mae")
+    """Return the mean absolute error of a property on the test set, ``{value, unit, n}``; None if unknown.
+
+    That of an energy is for each atom where the model is for crystals, of which any number of cells may be asked.
+    """
+    per_atom = metadata.metrics.get(f"test/{name}_per_atom_mae") if metadata.periodic else None
+    return per_atom or metadata.metrics.get(f"test/{name}_mae")
 
 
 def record(frame: Frame, results: Sequence[Result], models: Sequence[Source]) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def columns(model: Source) -> list[Column]:
         elif facts["per"] == "system" and len(shape) == 1:
             found.append(Column(f"{name} ({unit})", 6, _scalar(name)))
             if error := test_error(model.metadata, name):
-                found.append(Column(f"± test MAE ({error['unit']})", 4, _constant(error["value"])))
+                found.append(Column(f"± test MAE ({unit})", 4, _expected(error["value"], error["unit"] != unit)))
         elif name == keys.FORCES:
             found.append(Column(f"max |force| ({unit})", 4, _largest_force))
         elif facts["per"] == "system" and shape[1:] == [3]:
@@ -151,8 +155,13 @@ def _scalar(name: str) -> Callable[[Prediction], Any]:
     return lambda prediction: prediction.values().get(name)
 
 
-def _constant(value: float) -> Callable[[Prediction], float]:
-    return lambda _: value
+def _expected(error: float, per_atom: bool) -> Callable[[Prediction], float | None]:
+    def value(prediction: Prediction) -> float | None:
+        if not per_atom:
+            return error
+        return None if prediction.energies is None else error * len(prediction.energies)
+
+    return value
 
 
 def _length(name: str) -> Callable[[Prediction], float | None]:

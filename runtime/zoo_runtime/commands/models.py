@@ -144,7 +144,7 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
 def _print_entries(entries: list[Entry]) -> None:
     from zoo_runtime.table import print_rows
 
-    rows = [[e.name, e.version, e.where, _error(e.metrics), e.description] for e in entries]
+    rows = [[e.name, e.version, e.where, _error(e), e.description] for e in entries]
     print_rows(
         ["name", "version", "where", "test error", "description"], [[_printable(cell) for cell in row] for row in rows]
     )
@@ -219,6 +219,9 @@ def _metric(name: str, metric: dict) -> str:
     return f"{name} {metric['value']:.4g} {metric['unit']}{number}"
 
 
-def _error(metrics: dict[str, dict]) -> str:
-    first = next((name for name in ("test/energy_mae", *metrics) if name in metrics), None)
+def _error(entry: Entry) -> str:
+    metrics = entry.metrics
+    crystals = entry.metadata is not None and entry.metadata.periodic
+    preferred = ("test/energy_per_atom_mae",) * crystals + ("test/energy_mae",)
+    first = next((name for name in (*preferred, *metrics) if name in metrics), None)
     return _metric(first.removeprefix("test/"), metrics[first]) if first else "-"
