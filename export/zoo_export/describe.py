@@ -21,7 +21,7 @@ from zoo.train.weights import weights_sha256
 from zoo_registry.errors import UsageError
 from zoo_registry.metadata import Metadata
 from zoo_runtime import keys
-from zoo_runtime.verification.suite import ENERGY_TOLERANCE, FORCES_TOLERANCE
+from zoo_runtime.verification.suite import ENERGY_TOLERANCE, EXTENT_TOLERANCE, FORCES_TOLERANCE
 
 INPUTS: dict[str, dict[str, Any]] = {
     keys.NUMBERS: {"dtype": "int64", "shape": ["n"], "unit": None},
@@ -88,7 +88,8 @@ def describe(
         training={key: value for key, value in facts.items() if key not in ("domain", "versions")}
         | {"recipe": portable(recipe), "command": command(recipe)},
         metrics=read_metrics(trained),
-        tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE, "filters": tabulate},
+        tolerance={"energy": ENERGY_TOLERANCE, "forces": FORCES_TOLERANCE, "filters": tabulate}
+        | ({keys.SPATIAL_EXTENT: EXTENT_TOLERANCE} if keys.SPATIAL_EXTENT in potential.outputs() else {}),
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "package": "atomzoo",

@@ -50,7 +50,8 @@ class Metadata:
         domain: What the training data covered: shortest distances per pair, ranges, largest system.
         training: Data set, version, sha256, split sizes, split seed and sha256, and the full recipe.
         metrics: ``"test/energy_mae"`` to ``{value, unit, n}``.
-        tolerance: ``{energy, forces}``: how far a backend may be from golden.json, in eV/atom and eV/Å.
+        tolerance: ``{energy, forces, …}``: how far a backend may be from golden.json, in eV/atom, eV/Å, and the
+            units of other outputs that have an entry; that of forces is for the rest.
         provenance: When, by which versions and from which weights the release was made.
         hyperparameters: Enough to rebuild the network from the weights.
     """

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 ENERGY_TOLERANCE = 1e-5
 """Largest |dE| from the float64 network that is accepted of a float32 backend, in eV/atom; usual is 1e-7."""
 FORCES_TOLERANCE = 1e-4
-"""Largest |dF|, in eV/Å; usual is 1e-6. The same number holds for all other outputs."""
+"""Largest |dF|, in eV/Å; usual is 1e-6. The same number holds for other outputs that have none of their own."""
+EXTENT_TOLERANCE = 1e-2
+"""Largest deviation of an electronic spatial extent, in Å²: hundreds of it for a molecule, charges times r²."""
 FLOAT64_TOLERANCE = 5e-6
 """The same between float64 backends, any output: libzoo's tables of filters are good to about 1e-7 of the largest."""
 MIXED = "eV/atom, eV/Å"
@@ -149,7 +151,8 @@ def compare(
         report.checks.append(Check(name, float("nan"), other, MIXED, both, str(error)))
         return
     for output, value in found.items():
-        tolerance = energy if output == keys.ENERGY else other
+        own = subject.metadata.tolerance.get(output, other) if rough else other
+        tolerance = energy if output == keys.ENERGY else own
         report.checks.append(Check(f"{name}: {output}", value, tolerance, unit(subject.metadata, output), both))
 
 
