@@ -151,8 +151,7 @@ def compare(
         report.checks.append(Check(name, float("nan"), other, MIXED, both, str(error)))
         return
     for output, value in found.items():
-        own = subject.metadata.tolerance.get(output, other) if rough else other
-        tolerance = energy if output == keys.ENERGY else own
+        tolerance = {keys.ENERGY: energy, keys.SPATIAL_EXTENT: EXTENT_TOLERANCE}.get(output, other)
         report.checks.append(Check(f"{name}: {output}", value, tolerance, unit(subject.metadata, output), both))
 
 

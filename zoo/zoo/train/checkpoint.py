@@ -11,6 +11,7 @@ import torch
 
 from zoo.models import Potential, build
 from zoo.models.committee import Committee
+from zoo.train.orientation import orient
 from zoo.train.recipe import Recipe, load_recipe, parse_recipe
 from zoo_registry.errors import ModelNotFound, ReleaseInvalid
 
@@ -89,8 +90,10 @@ def load_checkpoint(path: str | Path) -> Trained:
         potential.cast(torch.float64)
     weights = checkpoint["state_dict"] | callbacks.get("WeightAverage", {}).get("average", {})
     potential.load_state_dict({name.removeprefix("potential."): value for name, value in weights.items()})
+    potential.eval().requires_grad_(False)
+    orient(potential, recipe.data.targets)
     facts = ours["facts"] | {"training_seconds": callbacks["TimeLimit"]["seconds"]}
-    return Trained(potential.eval().requires_grad_(False), recipe, facts, found)
+    return Trained(potential, recipe, facts, found)
 
 
 def _load_committee(folder: Path) -> Trained:
