@@ -109,10 +109,11 @@ def test_the_calculator_names_atoms_that_overlap() -> None:
         atoms.get_potential_energy()
 
 
-def test_dipoles_point_from_the_negative_to_the_positive_atoms() -> None:
-    """Their magnitudes, all that QM9 has, leave the sign of the network open."""
-    dipole = load("schnet-qm9-dipole").predict(molecule("H2O")).values()["dipole"]
-    assert dipole @ (molecule("H2O").positions[1:].mean(0) - molecule("H2O").positions[0]) > 0
+@pytest.mark.parametrize("model", ["schnet-qm9-dipole", "schnet-qm9-all"])
+def test_dipoles_point_from_the_negative_to_the_positive_atoms(model: str) -> None:
+    water = molecule("H2O")
+    dipole = load(model).predict(water).values()["dipole"]
+    assert dipole @ (water.positions[1:].mean(0) - water.positions[0]) > 0
 
 
 def test_the_error_of_a_crystal_is_that_of_its_atoms() -> None:

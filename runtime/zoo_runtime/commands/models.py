@@ -222,6 +222,6 @@ def _metric(name: str, metric: dict) -> str:
 def _error(entry: Entry) -> str:
     metrics = entry.metrics
     crystals = entry.metadata is not None and entry.metadata.periodic
-    preferred = ("test/energy_per_atom_mae",) * crystals + ("test/energy_mae",)
+    preferred = ("test/energy_per_atom_mae",) * crystals + ("test/energy_mae", "test/U0_mae")
     first = next((name for name in (*preferred, *metrics) if name in metrics), None)
     return _metric(first.removeprefix("test/"), metrics[first]) if first else "-"
