@@ -220,5 +220,6 @@ def draw(entries: Iterable[Entry], path: Path) -> Path | None:
             for k, (_, value, mine) in enumerate(points):
                 axes.plot([value], [k], "o", color="C1" if mine else "C0")
             axes.set_yticks(range(len(points)), [name for name, _, _ in points], fontsize=6)
-            axes.set(xlabel=title, xlim=(0, 1.08 * points[0][1]), ylim=(-0.5, len(points) - 0.5))
+            axes.set(xlim=(0, 1.08 * points[0][1]), ylim=(-0.5, len(points) - 0.5))
+            axes.set_xlabel(title, fontsize=6, loc="right")
     return path
