@@ -41,14 +41,14 @@ def offered(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
         ("zoo predict mo", [f"model={name}" for name in BUNDLED]),
         ("zoo predict model =", BUNDLED),
         ("zoo predict model = sch", [name for name in BUNDLED if name.startswith("sch")]),
-        ("zoo predict model = schnet-qm9,w", ["schnet-qm9,wacsf-qm9"]),
+        ("zoo predict model = schnet-qm9,wacsf-q", ["schnet-qm9,wacsf-qm9"]),
         ("zoo md model = schnet-qm9 mol.xyz temp", ["temperature="]),
         ("zoo md mol.xyz ens", ["ensemble=nve", "ensemble=langevin", "ensemble=npt"]),
         ("zoo md mol.xyz fric", ["friction=10.0"]),
         ("zoo relax --device c", ["cpu", "cuda"]),
         ("zoo relax --fm", ["--fmax"]),
-        ("zoo info wac", ["wacsf-qm9"]),
-        ("zoo lock wacsf-qm9 schnet-q", ["schnet-qm9"]),
+        ("zoo info wacsf-q", ["wacsf-qm9"]),
+        ("zoo lock wacsf-qm9 schnet-s", ["schnet-si"]),
         ("zoo predict model = schnet-qm9 ", []),  # the place of a file, which the shell completes
         ("zoo nonsense x", []),
     ],
@@ -61,7 +61,7 @@ def test_bash_which_cuts_words_at_the_sign_gets(line: str, expected: list[str], 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("zoo predict model=w", "model=wacsf-qm9"),
+        ("zoo predict model=wacsf-q", "model=wacsf-qm9"),
         ("zoo predict model=schnet-qm9 dtype=float6", "dtype=float64"),
         ("zoo predict json=t", "json=true"),
     ],
@@ -91,7 +91,7 @@ def test_the_script_for_bash_completes_a_line(checkout: Path, monkeypatch: pytes
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     script = """
     eval "$(zoo --show-completion bash)"
-    COMP_WORDS=(zoo predict model = wac) COMP_CWORD=4
+    COMP_WORDS=(zoo predict model = wacsf-q) COMP_CWORD=4
     _zoo_completion zoo
     echo "${COMPREPLY[@]}"
     """
