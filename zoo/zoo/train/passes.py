@@ -13,9 +13,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from zoo.models.schnet import Interaction, SchNet
 from zoo.train.kernels import Kernels
+
+ROWS = 32
+"""Atoms are padded to a multiple: oneDNN compiles a program for each size of a matrix, and keeps a thousand of them."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Passes:
     """The passes over one batch, in this order.
 
     ``name[k][0]`` is a value in interaction k and ``name[k][1]`` its rate of change; where the name begins with d, the
-    derivatives of the loss with respect to these two.
+    derivatives of the loss with respect to these two. All have rows for a multiple of `ROWS` atoms; the derivatives of
+    what stands in excess rows vanish.
 
     Args:
         schnet: The network.
@@ -88,9 +93,11 @@ class Passes:
     """
 
     def __init__(self, schnet: SchNet, grid: Grid, elements: Tensor, pairs: Pairs, kernels: Kernels) -> None:
-        self.schnet, self.grid, self.elements, self.pairs, self.kernels = schnet, grid, elements, pairs, kernels
+        self.schnet, self.grid, self.pairs, self.kernels = schnet, grid, pairs, kernels
         self.layers = [Layer.of(module) for module in schnet.interactions]
-        self.shape = len(elements), schnet.features
+        self.atoms, further = len(elements), -len(elements) % ROWS
+        self.elements = functional.pad(elements, (0, further))
+        self.shape = self.atoms + further, schnet.features
         self.size = len(pairs.i), schnet.features
         self.edges = pairs.i, pairs.j, pairs.row, pairs.weights
         self.x, self.y, self.s, self.h, self.dx, self.dy, self.dz = (self._slots() for _ in range(7))
@@ -107,11 +114,11 @@ class Passes:
             self.h[k][0], self.slope[k] = linear(self.s[k][0], layer.b2), torch.empty(self.shape)
             self.kernels.activate(*self.shape, layer.b2_bias, self.h[k][0], self.slope[k])
             x = linear(self.h[k][0], layer.b3, layer.b3_bias).add_(x)
-        return x
+        return x[: self.atoms]
 
     def reverse(self, dx: Tensor) -> Tensor:
         """Return g = ∂E/∂d ``[p]`` from ∂E/∂x ``[n, F]``."""
-        g = torch.zeros(self.size[0])
+        dx, g = self._padded(dx), torch.zeros(self.size[0])
         for k, layer in reversed(list(enumerate(self.layers))):
             table, dy = self.filters[k].table, torch.zeros(self.shape)
             self.dx[k][1], self.dy[k][1], self.dz[k][1] = dx, dy, linear(dx, layer.b3.t()).mul_(self.slope[k])
@@ -133,7 +140,7 @@ class Passes:
             self.zdot[k] = linear(self.s[k][1], layer.b2)
             self.h[k][1] = self.zdot[k] * self.slope[k]
             x = linear(self.h[k][1], layer.b3).add_(x)
-        return x
+        return x[: self.atoms]
 
     def gradients(self, dx: Tensor) -> dict[Tensor, Tensor]:
         """Return ∂L/∂θ by parameter.
@@ -141,7 +148,7 @@ class Passes:
         Args:
             dx: ``[n, F]`` ∂L/∂x, without what comes through the rates.
         """
-        gradients: dict[Tensor, Tensor] = {}
+        dx, gradients = self._padded(dx), dict[Tensor, Tensor]()
         for k, layer in reversed(list(enumerate(self.layers))):
             filters, dtable, dy = self.filters[k], torch.zeros_like(self.filters[k].table), torch.zeros(self.shape)
             dz = linear(dx, layer.b3.t())
@@ -171,6 +178,9 @@ class Passes:
         """Return the derivative of a weight matrix: the sum of outer products over atoms, and rates if there are."""
         product = linear(left[0].t(), right[0].t())
         return product if self.rates is None else product.add_(linear(left[1].t(), right[1].t()))
+
+    def _padded(self, dx: Tensor) -> Tensor:
+        return functional.pad(dx, (0, 0, 0, self.shape[0] - self.atoms))
 
     def _slots(self) -> list[list[Tensor]]:
         return [[torch.empty(0)] * 2 for _ in self.layers]
@@ -209,4 +219,4 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if torch.backends.mkldnn.is_available():
         return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
-    return torch.nn.functional.linear(x, weight, bias)
+    return functional.linear(x, weight, bias)
