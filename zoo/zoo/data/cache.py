@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import ase
 
 LARGE = 1 << 29  # bytes of positions; the system keeps mapped files of less in a process as it likes
-HELD = 1 << 13  # systems of a large cache whose pages stay in a process; each fault brings some 64 KiB
+HELD = 1 << 12  # systems of a large cache whose pages stay in a process; each fault brings some 64 KiB
 
 
 class Cache:
