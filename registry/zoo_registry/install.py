@@ -46,7 +46,7 @@ def install(
         root: The cache or hub to copy into.
         name: Name that the release must have.
         version: Version that it must have.
-        repair: Replace what is there already.
+        repair: Replace what is there already where it is damaged.
         manifest_sha256: What its manifest must be, where that is known.
         progress: Is told how far the copy is.
 
@@ -60,7 +60,7 @@ def install(
     target = root / name / version
     partial = root / f"{_PARTIAL}{uuid.uuid4().hex}"
     try:
-        if target.is_dir() and not repair:
+        if target.is_dir() and not (repair and _damaged(target)):
             _check_same(source, target)
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def install(
         _copy(source, partial, progress or (lambda done, total: None))
         check_locked(partial, manifest_sha256)
         open_release(partial, f"{name}@{version}")
-        if repair:
+        if repair and _damaged(target):  # still: another process may have been faster, and others read its copy
             move_aside(target, root)
         if not _rename(partial, target):
             _check_same(source, target)
@@ -83,6 +83,14 @@ def install(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _damaged(target: Path) -> bool:
+    try:
+        open_release(target, f"{target.parent.name}@{target.name}")
+    except ReleaseInvalid:
+        return True
+    return False
 
 
 def check_locked(folder: Path, manifest_sha256: str | None) -> None:

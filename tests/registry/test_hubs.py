@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo_registry import install
+from zoo_registry import install, store
 from zoo_registry.errors import ModelError, ModelNotFound, ReleaseInvalid
 from zoo_registry.listing import list_releases
 from zoo_registry.manifest import write_manifest
@@ -92,6 +92,22 @@ def test_guarantee_05_eight_processes_that_pull_at_once_all_get_the_release(hub,
     assert answers == ["schnet-tiny@1.0.0\n"] * 8
     assert [path.name for path in cache.iterdir()] == ["schnet-tiny"]
     assert resolve("schnet-tiny").path == cache / "schnet-tiny" / "1.0.0"
+
+
+def test_guarantee_05_what_another_process_put_there_meanwhile_is_not_moved_away(
+    hub, cache, make_release, monkeypatch
+) -> None:
+    make_release(hub)
+    look = store._kept
+
+    def other_then(*words):
+        found = look(*words)
+        make_release(cache)  # the other process, after this one found nothing
+        return found
+
+    monkeypatch.setattr(store, "_kept", other_then)
+    monkeypatch.setattr(install, "move_aside", lambda *_: pytest.fail("a release that others read was moved"))
+    assert pull("schnet-tiny", str(hub)).path == cache / "schnet-tiny" / "1.0.0"
 
 
 def test_guarantee_05_the_slower_of_two_pulls_takes_the_release_of_the_faster(
