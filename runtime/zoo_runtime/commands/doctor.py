@@ -72,8 +72,8 @@ def _backends() -> dict[str, str]:
     from zoo_runtime.backends import ASKED, BACKENDS
     from zoo_runtime.model import load
 
-    described = {path: open_release(path).metadata for path in _bundled().values()}
-    knows = (path for path, model in described.items() if {1, 8} <= {*model.species} and keys.ENERGY in model.outputs)
+    described = ((path, open_release(path).metadata) for path in _bundled().values())
+    knows = (path for path, model in described if {1, 8} <= {*model.species} and keys.ENERGY in model.outputs)
     release = next(knows, None)
     if release is None:
         return dict.fromkeys(BACKENDS, "not tried: no bundled model knows the energy of water")
